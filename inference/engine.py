@@ -1,0 +1,96 @@
+"""The contract of an engine: one loaded model that is ready to generate."""
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from inference.chat import Finished, GenerationEvent, GenerationRequest
+from inference.errors import InferenceError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EngineInfo:
+    """What is loaded; sizes in bytes, `parameters` counted, `warnings` in plain words for the page."""
+
+    name: str
+    architecture: str
+    quantization: str
+    parameters: int
+    size: int
+    n_ctx: int
+    n_ctx_train: int
+    memory: int
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EngineStatus:
+    """What the engine is doing now."""
+
+    slots: int
+    busy: int
+    queued: int
+
+
+class Generation:
+    """One reply as it is made: iterate over its events, or `cancel` it.
+
+    It belongs to one event loop. A cancelled generation still ends with `Finished`, whose usage counts what came.
+    Leaving it as a context manager cancels it, so that a consumer that goes away frees its slot.
+    """
+
+    def __init__(self, on_cancel: Callable[[], None]) -> None:
+        self._on_cancel = on_cancel
+        self._events: asyncio.Queue[GenerationEvent | InferenceError] = asyncio.Queue()
+        self._finished = False
+
+    def publish(self, event: GenerationEvent | InferenceError) -> None:
+        """Hand an event to the consumer, or an error that ends the reply; called by the engine on the event loop."""
+        self._events.put_nowait(event)
+
+    def cancel(self) -> None:
+        """Ask the engine to stop; the events that end the reply still come."""
+        if not self._finished:
+            self._on_cancel()
+
+    async def __aiter__(self) -> AsyncIterator[GenerationEvent]:
+        while not self._finished:
+            event = await self._events.get()
+            self._finished = isinstance(event, Finished | InferenceError)
+            if isinstance(event, InferenceError):
+                raise event
+            yield event
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.cancel()
+
+
+class Engine(ABC):
+    """One loaded model. All methods belong to the event loop that loaded it."""
+
+    info: EngineInfo
+
+    @property
+    @abstractmethod
+    def status(self) -> EngineStatus:
+        """Return what the engine is doing now."""
+
+    @abstractmethod
+    def generate(self, request: GenerationRequest) -> Generation:
+        """Start a reply. Errors of the request come out of the iteration."""
+
+    @abstractmethod
+    async def count_tokens(self, text: str) -> int:
+        """Return how many tokens `text` has, without special tokens added."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """End what runs and give the memory back."""

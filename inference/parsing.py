@@ -1,0 +1,50 @@
+"""Token pieces in, text out: UTF-8 that spans tokens, and stop strings that span them too."""
+
+import codecs
+from collections.abc import Sequence
+
+
+class TextStream:
+    """Turns the pieces of one reply into text that may be shown.
+
+    Text that could be the beginning of a stop string is held back until it is clear; each `feed` looks only at
+    what is new, however long the reply is.
+    """
+
+    def __init__(self, stop: Sequence[str] = ()) -> None:
+        self._stop = tuple(text for text in stop if text)
+        self._decoder = codecs.getincrementaldecoder('utf-8')('replace')
+        self._held = ''
+        self.stopped = False
+
+    def feed(self, piece: bytes) -> str:
+        """Return the text that `piece` completes; empty once a stop string was seen."""
+        return self._release(self._decoder.decode(piece))
+
+    def finish(self) -> str:
+        """Return what was held back; half a character becomes U+FFFD."""
+        text = self._release(self._decoder.decode(b'', final=True))
+        held, self._held = self._held, ''
+        return text + held
+
+    def _release(self, new: str) -> str:
+        if self.stopped or not new:
+            return ''
+        text = self._held + new
+        ends = [at for stop in self._stop if (at := text.find(stop)) >= 0]
+        if ends:
+            self.stopped, self._held = True, ''
+            return text[: min(ends)]
+        keep = len(text) - self._possible_stop(text)
+        self._held = text[keep:]
+        return text[:keep]
+
+    def _possible_stop(self, text: str) -> int:
+        """Return the length of the longest end of `text` that begins a stop string."""
+        longest = 0
+        for stop in self._stop:
+            for length in range(min(len(stop) - 1, len(text)), longest, -1):
+                if text.endswith(stop[:length]):
+                    longest = length
+                    break
+        return longest

@@ -1,0 +1,359 @@
+"""The only door to llama.cpp: loads a model, computes a batch, samples a token.
+
+Its C library ends the process on many kinds of bad input, so everything that crosses over is checked here first.
+Only `tokenize` may be called from any thread; the rest belongs to the thread that loaded the model.
+"""
+
+import ctypes
+import os
+import sys
+from collections import deque
+from collections.abc import Callable, Sequence
+from enum import Enum
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import psutil
+from llama_cpp import llama_cpp as C  # noqa: N812 (the name of its language)
+from loguru import logger
+
+from inference.errors import DecodeFailed, InvalidRequest, LoadCancelled, LoadFailed
+from inference.sampling import has_penalties, penalize, sampler_chain
+from inference.scheduler import Work
+from inference.settings import LoadSettings, SamplingSettings
+
+# Otherwise a fatal error in the library starts a debugger for its trace, which is slow and can hang.
+os.environ.setdefault('GGML_NO_BACKTRACE', '1')
+
+FLASH_ATTN_AUTO, FLASH_ATTN_OFF, FLASH_ATTN_ON = -1, 0, 1
+LOG_WARNING, LOG_ERROR, LOG_CONTINUED = 3, 4, 5
+PIECE_BYTES = 256
+TOKENIZE_LIMIT = 64_000_000
+"""Characters; far above any context, far below what overflows the library's 32-bit lengths."""
+
+
+class Decoded(Enum):
+    """How a batch ended: computed, no room left in the KV cache, or stopped by `abort`."""
+
+    OK = 0
+    FULL = 1
+    ABORTED = 2
+
+
+class Sampler:
+    """One request's chain; freed with the object."""
+
+    def __init__(self, settings: SamplingSettings) -> None:
+        self.settings = settings
+        self.penalizes = has_penalties(settings)
+        self.chain = C.llama_sampler_chain_init(C.llama_sampler_chain_default_params())
+        for name, arguments in sampler_chain(settings):
+            C.llama_sampler_chain_add(self.chain, getattr(C, f'llama_sampler_init_{name}')(*arguments))
+
+    def __del__(self) -> None:
+        C.llama_sampler_free(self.chain)
+
+
+class ModelRunner:
+    """A model with its context: does what it is told, decides nothing."""
+
+    def __init__(self, model: Any, context: Any, *, n_slots: int) -> None:
+        self._model, self._context, self._n_slots = model, context, n_slots
+        self._memory = C.llama_get_memory(context)
+        self._vocab = C.llama_model_get_vocab(model)
+        self.n_ctx: int = C.llama_n_ctx_seq(context)
+        self.n_batch: int = min(C.llama_n_batch(context), self.n_ctx)
+        self.n_vocab: int = C.llama_vocab_n_tokens(self._vocab)
+        self.pieces = [self._piece(token, special=False) for token in range(self.n_vocab)]
+        self.ends = frozenset(t for t in range(self.n_vocab) if C.llama_vocab_is_eog(self._vocab, t))
+        self._batch = _Batch(self.n_batch)
+        self._abort = ctypes.create_string_buffer(2)
+        self._abort_callback = _native_abort_callback()
+        C.llama_set_abort_callback(context, self._abort_callback, ctypes.addressof(self._abort))
+
+    @classmethod
+    def load(
+        cls, path: Path, settings: LoadSettings, *, n_slots: int = 1, on_progress: Callable[[float], bool]
+    ) -> Self:
+        """Load a model; `on_progress` gets the share done (0 to 1) and returns False to cancel.
+
+        Raises LoadCancelled, or LoadFailed with the library's own reason.
+        """
+        C.llama_backend_init()
+        LIBRARY_LOG.errors.clear()
+        cancelled = False
+
+        def progress(share: float, _: object) -> bool:
+            nonlocal cancelled
+            cancelled = not on_progress(share)
+            return not cancelled
+
+        params = _model_params(settings)
+        params.progress_callback = C.llama_progress_callback(progress)
+        model = C.llama_model_load_from_file(str(path).encode(), params)
+        if cancelled:
+            C.llama_model_free(model) if model else None
+            raise LoadCancelled
+        if not model:
+            raise LoadFailed(f'llama.cpp could not load {path.name}: {LIBRARY_LOG.reason()}')
+        context = C.llama_init_from_model(model, _context_params(model, settings, n_slots))
+        if not context:
+            C.llama_model_free(model)
+            raise LoadFailed(
+                f'llama.cpp could not make a context of {settings.n_ctx:,} tokens for {path.name}: '
+                f'{LIBRARY_LOG.reason()} A shorter context length needs less memory.'
+            )
+        return cls(model, context, n_slots=n_slots)
+
+    @property
+    def chat_template(self) -> str | None:
+        """The Jinja source that the file brings along."""
+        source = C.llama_model_chat_template(self._model, None)
+        return source.decode('utf-8', 'replace') if source else None
+
+    @property
+    def bos(self) -> str:
+        """The text of the token that begins every prompt; empty if the model has none."""
+        return self._special_text(C.llama_vocab_bos(self._vocab))
+
+    @property
+    def eos(self) -> str:
+        """The text of the token that ends a text; empty if the model has none."""
+        return self._special_text(C.llama_vocab_eos(self._vocab))
+
+    @property
+    def adds_bos(self) -> bool:
+        """Whether the model wants its `bos` before every prompt."""
+        return bool(C.llama_vocab_get_add_bos(self._vocab))
+
+    def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
+        """Return the token ids of `text`; safe on any thread."""
+        data = text.encode('utf-8', 'replace')
+        if len(data) > TOKENIZE_LIMIT:
+            raise InvalidRequest(f'The text has {len(data):,} bytes; at most {TOKENIZE_LIMIT:,} can be read.')
+        size = len(data) + 2
+        tokens = (C.llama_token * size)()
+        count = C.llama_tokenize(self._vocab, data, len(data), tokens, size, add_special, parse_special)
+        if count < 0:
+            raise InvalidRequest('The tokenizer could not read this text. Shorten it or remove unusual characters.')
+        ids: list[int] = tokens[:count]
+        return ids
+
+    def keep(self, slot_id: int, length: int) -> int:
+        """Drop all but the first `length` tokens of a slot; returns how many really stay.
+
+        A memory that cannot be cut (recurrent, hybrid, sliding window that moved on) is emptied instead.
+        """
+        self._check_slot(slot_id)
+        if length and self._can_cut(slot_id, length) and C.llama_memory_seq_rm(self._memory, slot_id, length, -1):
+            return length
+        C.llama_memory_seq_rm(self._memory, slot_id, 0, -1)
+        return 0
+
+    def length(self, slot_id: int) -> int:
+        """Return how many tokens of a slot the KV cache holds."""
+        self._check_slot(slot_id)
+        end: int = C.llama_memory_seq_pos_max(self._memory, slot_id)
+        return end + 1
+
+    def decode(self, batch: Sequence[Work[Any]]) -> Decoded:
+        """Compute a batch. Unless it ended OK, use `keep` with `length` to see what is left of each slot."""
+        self._check(batch)
+        self._batch.fill(batch)
+        status = C.llama_decode(self._context, self._batch.struct)
+        if status not in (0, 1, 2):
+            raise DecodeFailed(f'llama.cpp could not compute this step (status {status}): {LIBRARY_LOG.reason()}')
+        return Decoded(status)
+
+    def sample(self, row: int, sampler: Sampler, window: Sequence[int]) -> int:
+        """Sample the token that follows row `row` of the last batch; `window` ends with the latest token."""
+        logits = C.llama_get_logits_ith(self._context, row)
+        if not logits:
+            raise DecodeFailed('llama.cpp computed no scores for this step. Load the model again.')
+        if sampler.penalizes:
+            penalize(np.ctypeslib.as_array(logits, (self.n_vocab,)), window, sampler.settings)
+        token: int = C.llama_sampler_sample(sampler.chain, self._context, row)
+        return token
+
+    def finite_logits(self, row: int) -> bool:
+        """Return whether the scores of a row are numbers, which they are not with a broken kernel or file."""
+        logits = C.llama_get_logits_ith(self._context, row)
+        return bool(logits) and bool(np.isfinite(np.ctypeslib.as_array(logits, (self.n_vocab,))).all())
+
+    def abort(self) -> None:
+        """Stop the batch that is being computed, on the CPU within milliseconds; safe on any thread."""
+        self._abort[0] = b'\1'
+
+    def clear_abort(self) -> None:
+        """Let the next batch run."""
+        self._abort[0] = b'\0'
+
+    def close(self) -> None:
+        """Give the memory back; the context goes before the model, or the library crashes."""
+        C.llama_free(self._context)
+        C.llama_model_free(self._model)
+        self._batch.free()
+        _return_memory()
+
+    def _piece(self, token: int, *, special: bool) -> bytes:
+        buffer = ctypes.create_string_buffer(PIECE_BYTES)
+        size = C.llama_token_to_piece(self._vocab, token, buffer, PIECE_BYTES, 0, special)
+        if size < 0:
+            buffer = ctypes.create_string_buffer(-size)
+            size = C.llama_token_to_piece(self._vocab, token, buffer, -size, 0, special)
+        return buffer.raw[:size]
+
+    def _special_text(self, token: int) -> str:
+        return self._piece(token, special=True).decode('utf-8', 'replace') if 0 <= token < self.n_vocab else ''
+
+    def _can_cut(self, slot_id: int, length: int) -> bool:
+        """A sliding window that has moved past `length` says yes to a cut, but its cells are gone."""
+        window: int = C.llama_model_n_swa(self._model)
+        first: int = C.llama_memory_seq_pos_min(self._memory, slot_id)
+        return length <= self.length(slot_id) and (not window or first <= max(0, length - window))
+
+    def _check(self, batch: Sequence[Work[Any]]) -> None:
+        """Refuse what llama.cpp would answer by ending the process."""
+        if not 0 < sum(len(work.tokens) for work in batch) <= self.n_batch:
+            raise DecodeFailed(f'A step must have 1 to {self.n_batch} tokens.')
+        if sum(work.samples for work in batch) > self._n_slots:
+            raise DecodeFailed(f'A step can sample at most {self._n_slots} tokens.')
+        for work in batch:
+            self._check_slot(work.slot.id)
+            if not work.tokens or min(work.tokens) < 0 or max(work.tokens) >= self.n_vocab:
+                raise DecodeFailed('A step holds a token that the model does not have.')
+
+    def _check_slot(self, slot_id: int) -> None:
+        if not 0 <= slot_id < self._n_slots:
+            raise DecodeFailed(f'There is no slot {slot_id}.')
+
+
+class _Batch:
+    """A `llama_batch` with views on its arrays."""
+
+    def __init__(self, size: int) -> None:
+        self.struct = C.llama_batch_init(size, 0, 1)
+        view = np.ctypeslib.as_array
+        self._token, self._pos = view(self.struct.token, (size,)), view(self.struct.pos, (size,))
+        self._output = view(self.struct.logits, (size,))
+        self._seq_id = [self.struct.seq_id[row] for row in range(size)]
+        view(self.struct.n_seq_id, (size,))[:] = 1
+
+    def fill(self, batch: Sequence[Work[Any]]) -> None:
+        start = 0
+        for work in batch:
+            end = start + len(work.tokens)
+            self._token[start:end] = work.tokens
+            self._pos[start:end] = np.arange(work.position, work.position + len(work.tokens))
+            self._output[start:end] = 0
+            self._output[end - 1] = work.samples
+            for row in range(start, end):
+                self._seq_id[row][0] = work.slot.id
+            start = end
+        self.struct.n_tokens = start
+
+    def free(self) -> None:
+        C.llama_batch_free(self.struct)
+
+
+class _LibraryLog:
+    """Receives llama.cpp's log: errors are kept to explain a failure, the rest goes to our own debug log."""
+
+    def __init__(self) -> None:
+        self.errors: deque[str] = deque(maxlen=20)
+        self._level = 0
+        self._callback = C.llama_log_callback(self._write)
+
+    def install(self) -> None:
+        C.llama_log_set(self._callback, None)
+
+    def reason(self) -> str:
+        """Return what the library said last, as a sentence."""
+        text = next((line for line in self.errors if 'failed to load model' not in line), '')
+        return f'{text.rstrip(".")}.' if text else 'it gave no reason.'
+
+    def _write(self, level: int, text: bytes, _: object) -> None:
+        self._level = level if level != LOG_CONTINUED else self._level
+        line = text.decode('utf-8', 'replace').strip()
+        if self._level >= LOG_ERROR and line:
+            self.errors.append(line.split(': ', 1)[-1])
+        if self._level >= LOG_WARNING and line.strip('.'):
+            logger.debug('llama.cpp: {}', line)
+
+
+# The library has one log for the whole process, and it needs the callback for as long as it lives.
+LIBRARY_LOG = _LibraryLog()
+LIBRARY_LOG.install()
+
+
+def default_threads() -> int:
+    """Return the physical cores that this process may use."""
+    allowed = len(psutil.Process().cpu_affinity() or ()) if hasattr(psutil.Process, 'cpu_affinity') else 0
+    cores = psutil.cpu_count(logical=False) or 1
+    return max(1, min(cores, allowed or cores))
+
+
+def library_version() -> str:
+    """Return what a preflight verdict depends on besides the file: the library and what it found of the CPU."""
+    import llama_cpp  # noqa: PLC0415 (only its version)
+
+    return f'{llama_cpp.__version__} {C.llama_print_system_info().decode()}'
+
+
+def supports_gpu() -> bool:
+    """Return whether this build of the library can use a GPU, and one is there."""
+    return bool(C.llama_supports_gpu_offload())
+
+
+def _model_params(settings: LoadSettings) -> Any:
+    params = C.llama_model_default_params()
+    params.n_gpu_layers = settings.n_gpu_layers
+    # llama.cpp's load modes: 0 reads, 1 maps, 2 locks, 3 maps and locks.
+    params.load_mode = settings.use_mmap + 2 * settings.use_mlock
+    params.use_extra_bufts = settings.use_extra_bufts
+    return params
+
+
+def _context_params(model: Any, settings: LoadSettings, n_slots: int) -> Any:
+    params = C.llama_context_default_params()
+    trained = C.llama_model_n_ctx_train(model)
+    params.n_ctx = min(settings.n_ctx or trained, trained)
+    params.n_batch, params.n_ubatch = settings.n_batch, min(settings.n_batch, 512)
+    params.n_seq_max = params.n_outputs_max = n_slots
+    params.kv_unified, params.swa_full, params.no_perf = True, False, True
+    params.n_threads = params.n_threads_batch = settings.n_threads or default_threads()
+    params.flash_attn_type = _flash_attn(settings)
+    params.type_k, params.type_v = _ggml_type(settings.type_k), _ggml_type(settings.type_v)
+    params.offload_kqv = settings.offload_kqv
+    return params
+
+
+def _flash_attn(settings: LoadSettings) -> int:
+    if settings.flash_attn != 'auto':
+        return FLASH_ATTN_ON if settings.flash_attn == 'on' else FLASH_ATTN_OFF
+    if supports_gpu() and settings.n_gpu_layers != 0:
+        return FLASH_ATTN_AUTO
+    # On a CPU it makes long chats slow, but a quantized V cache does not work without it.
+    return FLASH_ATTN_ON if settings.type_v not in ('f16', 'bf16', 'f32') else FLASH_ATTN_OFF
+
+
+def _ggml_type(name: str) -> int:
+    number: int = getattr(C, f'GGML_TYPE_{name.upper()}')
+    return number
+
+
+def _native_abort_callback() -> Any:
+    """Return C's `strlen` as the abort callback: 0 for an empty string is 'go on'; no Python, no GIL.
+
+    It is called for every node of the graph, hundreds of times a token.
+    """
+    library = ctypes.cdll.msvcrt if sys.platform == 'win32' else ctypes.CDLL(None)
+    return ctypes.cast(library.strlen, C.ggml_abort_callback)
+
+
+def _return_memory() -> None:
+    """Ask glibc to hand freed memory back to the system; other C libraries do it by themselves."""
+    if sys.platform == 'linux':
+        trim = getattr(ctypes.CDLL(None), 'malloc_trim', None)
+        trim(0) if trim else None

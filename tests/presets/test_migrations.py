@@ -1,0 +1,51 @@
+"""Old files, recorded when they were today's, are read by this version."""
+
+import shutil
+from pathlib import Path
+
+import orjson
+
+from inference.settings import LoadSettings
+from presets.chats import ChatStore
+from presets.models import ModelStore
+from presets.storage import Writer
+
+RECORDED = Path(__file__).parent / 'recorded'
+
+
+async def test_a_chat_from_before_there_were_versions(tmp_path: Path, writer: Writer, problems: list[str]) -> None:
+    shutil.copy(RECORDED / 'chat.v0.json', tmp_path / 'trip.json')
+    store = await ChatStore.open(tmp_path, writer, problems.append)
+    chat = await store.load('trip')
+
+    assert [message.content for message in chat.path()][1] == 'On the west coast of Norway.'
+    assert (chat.sampling.temperature, chat.sampling.stop) == (0.2, ('###',))
+    assert [summary.title for summary in store.summaries()] == ['Where is Ålesund?']
+    assert orjson.loads((tmp_path / 'trip.json').read_bytes())['meta'] == {'1': {'version': 1}}
+    assert (tmp_path / 'trip.json.v0').read_bytes() == (RECORDED / 'chat.v0.json').read_bytes()
+    assert not problems
+
+
+async def test_models_from_before_there_were_versions(tmp_path: Path, writer: Writer, problems: list[str]) -> None:
+    path = tmp_path / 'models.json'
+    shutil.copy(RECORDED / 'models.v0.json', path)
+    store = await ModelStore.open(path, writer, problems.append)
+
+    assert store.get('smol').load == LoadSettings(n_ctx=4096, flash_attn='on')
+    assert store.last_used() == 'smol'
+    assert (tmp_path / 'models.json.v0').exists()
+    assert not problems
+
+
+async def test_a_newer_chat_is_left_alone_and_the_others_are_fine(
+    tmp_path: Path, writer: Writer, problems: list[str]
+) -> None:
+    newer = b'{"meta": {"1": {"version": 2}}, "chat": {}, "messages": {}}'
+    (tmp_path / 'future.json').write_bytes(newer)
+    shutil.copy(RECORDED / 'chat.v0.json', tmp_path / 'trip.json')
+    store = await ChatStore.open(tmp_path, writer, problems.append)
+
+    assert [summary.id for summary in store.summaries()] == ['trip']
+    assert (tmp_path / 'future.json').read_bytes() == newer
+    [problem] = problems
+    assert 'Update the app' in problem
