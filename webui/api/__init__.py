@@ -1,0 +1,16 @@
+"""The HTTP API: what programs may ask of the app. Each module is one group of paths."""
+
+from fastapi import APIRouter
+
+from webui.api.manage import ManageApi
+from webui.api.openai import OpenAIApi
+from webui.api.system import SystemApi
+from webui.services import Services
+
+
+def create_router(services: Services) -> APIRouter:
+    """Collect every path; `services` need not be started before the first request."""
+    router = APIRouter()
+    for api in (SystemApi(services), ManageApi(services), OpenAIApi(services)):
+        router.include_router(api.router())
+    return router

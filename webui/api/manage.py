@@ -1,0 +1,79 @@
+"""`/api/…`: the app's own paths, for its page and for scripts."""
+
+from dataclasses import asdict
+from typing import Any, assert_never
+
+from fastapi import APIRouter
+
+from inference.chat import (
+    Finished,
+    GenerationEvent,
+    GenerationRequest,
+    PromptProgress,
+    Queued,
+    TextDelta,
+    decode_rate,
+    prefill_rate,
+)
+from webui.api.schema import LimitedRoute, NewMessage, StreamRequest
+from webui.api.sse import EventStream, format_event, reply
+from webui.services import Services
+
+
+class ManageApi:
+    """Chats, and replies without a chat."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def router(self) -> APIRouter:
+        """Return the paths."""
+        router = APIRouter(prefix='/api', tags=['Chats'], route_class=LimitedRoute)
+        router.post('/chats/{chat_id}/messages', status_code=202)(self.send)
+        router.post('/chat/stream', response_class=EventStream)(self.stream)
+        return router
+
+    async def send(self, chat_id: str, body: NewMessage) -> dict[str, str]:
+        """Add a message to a saved chat and begin the reply, which the chat's pages show; returns the message's id."""
+        conversation = await self._services.conversations.open(chat_id)
+        await conversation.send(body.text)
+        return {'id': next(message.id for message in reversed(conversation.chat.path()) if message.role == 'user')}
+
+    async def stream(self, body: StreamRequest) -> EventStream:
+        """Answer a conversation with server-sent events: queued, progress, delta, and at the end done or error."""
+        request = GenerationRequest(messages=body.prompt(), sampling=body.sampling)
+        return EventStream(reply(self._services.host.ready, request), OwnWire())
+
+
+class OwnWire:
+    """Spells events as the engine's own, one name each."""
+
+    def event(self, event: GenerationEvent) -> str:
+        """Return the event with its fields as JSON."""
+        match event:
+            case Queued():
+                return format_event(asdict(event), 'queued')
+            case PromptProgress():
+                return format_event(asdict(event), 'progress')
+            case TextDelta():
+                return format_event(asdict(event), 'delta')
+            case Finished():
+                return format_event(_done(event), 'done')
+            case _:
+                assert_never(event)
+
+    def error(self, body: dict[str, Any]) -> str:
+        """Return the error as an event of that name."""
+        return format_event(body, 'error')
+
+
+def _done(event: Finished) -> dict[str, Any]:
+    """Times in seconds, rates in tokens per second."""
+    usage, timings = event.usage, event.timings
+    measured = {
+        **asdict(timings),
+        'ttft': timings.ttft,
+        'prefill_rate': prefill_rate(usage, timings),
+        'decode_rate': decode_rate(usage, timings),
+    }
+    return {'finish_reason': event.reason, 'usage': asdict(usage), 'timings': measured}

@@ -1,0 +1,98 @@
+"""Puts the app together: services, doors, pages, API; then serves until the end."""
+
+import os
+import sys
+from pathlib import Path
+
+from loguru import logger
+from nicegui import app, ui
+
+from webui import api, security
+from webui.api import errors
+from webui.components.settings_drawer import stored_theme
+from webui.config import AppConfig
+from webui.pages.chat import ChatPage
+from webui.services import Services
+from webui.supervisor import CrashReport
+
+STATIC = Path(__file__).parent / 'static'
+STYLES = ('theme.css', 'app.css', 'markdown.css')
+SCRIPTS = ('page.js', 'copy_code.js')
+RECONNECT_SECONDS = 30.0
+"""How long a tab may be offline and still go on where it was."""
+VIEWPORT = 'width=device-width, initial-scale=1, interactive-widget=resizes-content'
+LIGHT, DARK = ':root{background:#fff}', ':root{background:#161615}'
+FIRST_PAINT = {'auto': f'{LIGHT}@media(prefers-color-scheme:dark){{{DARK}}}', 'light': LIGHT, 'dark': DARK}
+"""The background before the styles are there, so that no tab flashes in the wrong theme."""
+
+
+def serve(config: AppConfig, crash: CrashReport | None) -> None:
+    """Run the app until it is stopped."""
+    _write_log(config)
+    services = Services(config, crash)
+    app.on_startup(services.start)
+    app.on_shutdown(services.close)
+    secret = security.load_secret(config.secret_file)
+    security.install(app, config, secret)
+    security.close_sockets_to_foreign_origins()
+    create(services)
+    if config.native:
+        _prepare_window(config)
+    ui.run(
+        host=config.host, port=config.port, title='Chatbot WebUI', favicon=STATIC / 'icon.svg', viewport=VIEWPORT,
+        dark=None, tailwind=False, reload=False, show=_address_to_show(config), native=config.native,
+        window_size=(1240, 820) if config.native else None, reconnect_timeout=RECONNECT_SECONDS,
+        binding_refresh_interval=None, storage_secret=secret.hex(), show_welcome_message=False,
+        session_middleware_kwargs={'same_site': 'strict'}, access_log=False, timeout_graceful_shutdown=2,
+    )  # fmt: skip
+
+
+def create(services: Services) -> None:
+    """Register pages and API."""
+    app.add_static_files('/static', STATIC)
+    app.include_router(api.create_router(services))
+    errors.install(app)
+    app.openapi_url = '/openapi.json'
+    app.setup()
+    app.colors(primary='var(--accent)', secondary='var(--muted)', negative='var(--danger)', positive='var(--ok)')
+    ui.add_head_html(_head(), shared=True)
+
+    @ui.page('/')
+    @ui.page('/c/{chat_id}')
+    async def chat(chat_id: str = '') -> None:
+        ui.add_head_html(f'<style>{FIRST_PAINT[stored_theme()]}</style>')
+        page = ChatPage(services)
+        await page.visit(f'/c/{chat_id}' if chat_id else '/')
+
+
+def _head() -> str:
+    """Name our files with the time they were made, so that no browser keeps an old one."""
+
+    def address(name: str) -> str:
+        return f'/static/{name}?v={(STATIC / name).stat().st_mtime_ns}'
+
+    styles = [f'<link rel="stylesheet" href="{address(name)}">' for name in STYLES]
+    scripts = [f'<script defer src="{address(name)}"></script>' for name in SCRIPTS]
+    return '\n'.join([*styles, *scripts])
+
+
+def _write_log(config: AppConfig) -> None:
+    logger.remove()
+    line = '<dim>{time:HH:mm:ss}</dim> <level>{level: <7}</level> {message}'
+    logger.add(sys.stderr, level=config.log_level, format=line)
+    logger.add(config.log_file, level=config.log_level, rotation='5 MB', retention=5, encoding='utf-8')
+
+
+def _address_to_show(config: AppConfig) -> str | bool:
+    """Return what to open in the browser, where there is a screen to show it on."""
+    on_linux = sys.platform.startswith('linux')
+    has_screen = not on_linux or bool(os.environ.get('DISPLAY') or os.environ.get('WAYLAND_DISPLAY'))
+    return config.open_path if config.browser and has_screen else False
+
+
+def _prepare_window(config: AppConfig) -> None:
+    app.native.settings['ALLOW_DOWNLOADS'] = True
+    app.native.window_args['url'] = f'{config.url}{config.open_path}'
+    app.native.start_args.update(private_mode=False, storage_path=str(config.data_dir / 'window'))
+    if sys.platform.startswith('linux'):
+        app.native.start_args['gui'] = 'qt'

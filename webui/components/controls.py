@@ -1,0 +1,52 @@
+"""Small parts that every screen uses: icon buttons with a name, toasts with a way back."""
+
+from collections.abc import Callable
+
+from nicegui import ui
+
+from webui.components.region import Region
+
+Handler = Callable[[], object]
+TOAST_SECONDS = 8.0
+
+
+def icon_button(icon: str, name: str, on_click: Handler, *, key: str = '', testid: str = '') -> ui.button:
+    """Return a flat round button; `name` is what a screen reader says, the tooltip adds the `key`."""
+    button = (
+        ui.button(icon=f'sym_o_{icon}', on_click=on_click, color=None).props('flat round dense').classes('icon-button')
+    )
+    button.props['aria-label'] = name
+    if testid:
+        button.props['data-testid'] = testid
+    with button:
+        ui.tooltip(f'{name} ({key})' if key else name).props('delay=400')
+    return button
+
+
+def text_button(text: str, on_click: Handler, *, primary: bool = False, testid: str = '') -> ui.button:
+    """Return a button with a text, filled if it is the main action."""
+    button = ui.button(on_click=on_click, color=None).props('flat dense padding="4px 12px"')
+    button.classes('primary' if primary else 'quiet').set_text(text)
+    if testid:
+        button.props['data-testid'] = testid
+    return button
+
+
+class Toasts(Region):
+    """Short messages above the composer that go by themselves, errors only when they are dismissed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.classes('toasts').props('role=status aria-live=polite')
+
+    def show(self, text: str, *, error: bool = False, action: tuple[str, Handler] | None = None) -> None:
+        """Show `text`, with a button if there is something to do about it."""
+        with self, ui.element('div').classes('toast' + (' error' if error else '')) as toast:
+            toast.props['data-testid'] = 'toast-error' if error else 'toast'
+            ui.label(text)
+            if action:
+                label, handler = action
+                text_button(label, handler).on_click(toast.delete)
+            icon_button('close', 'Dismiss', toast.delete)
+            if not error:
+                ui.timer(TOAST_SECONDS, toast.delete, once=True)

@@ -1,0 +1,205 @@
+"""The one model that is loaded, and how it gets there: checked in a child process, loaded, unloaded, replaced."""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Awaitable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from loguru import logger
+from nicegui import Event, background_tasks
+
+from inference.catalog import Catalog, ModelFile
+from inference.echo import EchoEngine
+from inference.engine import Engine
+from inference.errors import InferenceError, LoadCancelled, NoModelLoaded, PreflightFailed
+from inference.gguf import check_usable
+from inference.memory import free_memory, require_fit
+from inference.preflight import preflight
+from inference.settings import LoadSettings
+from presets.models import ModelStore
+
+Phase = Literal['empty', 'checking', 'loading', 'ready', 'failed']
+ECHO = 'echo'
+VERDICT_OK = 'ok'
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LoadState:
+    """What the page shows of the model: `progress` is a share (0 to 1), `error` is for the person at the screen."""
+
+    phase: Phase = 'empty'
+    model_id: str = ''
+    progress: float = 0.0
+    error: str = ''
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a load is under way."""
+        return self.phase in ('checking', 'loading')
+
+
+class ModelHost:
+    """Holds the loaded engine. `changed` is emitted after every change of `state`."""
+
+    def __init__(self, catalog: Catalog, records: ModelStore, activity: 'Activity') -> None:
+        self._catalog, self._records, self._activity = catalog, records, activity
+        self._engine: Engine | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._turn = asyncio.Lock()
+        self.state = LoadState()
+        self.changed = Event[[]]()
+
+    @property
+    def engine(self) -> Engine | None:
+        """The loaded engine, ready to generate."""
+        return self._engine
+
+    async def ready(self) -> Engine:
+        """Return the engine, waiting for a load under way. Raises what that load failed of, or NoModelLoaded."""
+        if self._task:
+            await asyncio.wait([self._task])
+        if self._engine:
+            return self._engine
+        raise NoModelLoaded(self.state.error) if self.state.error else NoModelLoaded()
+
+    def load(self, model_id: str, settings: LoadSettings | None = None) -> None:
+        """Begin to load a model in place of the present one; `settings` are kept for it. Progress is in `state`."""
+        self._start(self._load(model_id, settings))
+
+    def unload(self) -> None:
+        """Begin to give the model's memory back; also cancels a load under way."""
+        self._start(self._unload())
+
+    async def close(self) -> None:
+        """Cancel what is under way, end the engine, and note that this was on purpose."""
+        if self._task:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        await self._close_engine()
+
+    def load_settings(self, model_id: str) -> LoadSettings:
+        """Return the settings that the model will be loaded with."""
+        return self._records.get(model_id).load
+
+    def _start(self, work: Awaitable[None]) -> None:
+        if self._task:
+            self._task.cancel()
+        self._task = task = background_tasks.create(work, name='model')
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if self._task is task:
+            self._task = None
+
+    async def _unload(self) -> None:
+        async with self._turn:
+            await self._close_engine()
+            self._set(LoadState())
+
+    async def _load(self, model_id: str, settings: LoadSettings | None) -> None:
+        async with self._turn:
+            await self._close_engine()
+            self._set(LoadState(phase='checking', model_id=model_id))
+            try:
+                self._engine = await self._open(model_id, settings)
+            except (asyncio.CancelledError, LoadCancelled):
+                self._activity.clear()
+                self._set(LoadState())
+                raise
+            except InferenceError as error:
+                logger.warning('Model {} not loaded: {}', model_id, error)
+                self._activity.clear()
+                self._set(LoadState(phase='failed', model_id=model_id, error=str(error)))
+                return
+            self._set(LoadState(phase='ready', model_id=model_id, progress=1))
+
+    async def _open(self, model_id: str, settings: LoadSettings | None) -> Engine:
+        if model_id.startswith(ECHO):
+            return EchoEngine(rate=float(model_id.partition('@')[2] or 50))
+        model = self._catalog.find(model_id)
+        record = self._records.get(model_id)
+        settings = settings or record.load
+        await asyncio.to_thread(check_usable, model.header)
+        require_fit(model.header, settings, free_memory())
+        settings = await self._preflight(model, settings)
+        self._set(replace(self.state, phase='loading', progress=0.0))
+        self._activity.note(model_id, 'loading')
+        from inference.llama import LlamaEngine  # noqa: PLC0415 (the library is needed for a model only)
+
+        engine = await LlamaEngine.load(model, settings, self._progress)
+        self._activity.note(model_id, 'loaded')
+        record = self._records.get(model_id)
+        await self._records.put(record.model_copy(update={'load': settings, 'last_used': datetime.now(UTC)}))
+        logger.info('Loaded {} with {}', model_id, settings.model_dump(exclude_defaults=True) or 'default settings')
+        return engine
+
+    async def _preflight(self, model: ModelFile, settings: LoadSettings) -> LoadSettings:
+        """Return the settings that survive a trial in a child process; a known verdict is taken as it is."""
+        try:
+            await self._try(model, settings)
+        except PreflightFailed:
+            if not settings.use_extra_bufts:
+                raise
+            settings = settings.model_copy(update={'use_extra_bufts': False})
+            await self._try(model, settings)
+            logger.warning('{} crashes with repacked weights; loading it without', model.id)
+        return settings
+
+    async def _try(self, model: ModelFile, settings: LoadSettings) -> None:
+        key = await asyncio.to_thread(_verdict_key, model, settings)
+        if self._records.get(model.id).verdicts.get(key) == VERDICT_OK:
+            return
+        await preflight(model.path, settings, self._progress)
+        record = self._records.get(model.id)
+        await self._records.put(record.model_copy(update={'verdicts': {**record.verdicts, key: VERDICT_OK}}))
+
+    def _progress(self, share: float) -> None:
+        if share - self.state.progress >= 0.01:
+            self._set(replace(self.state, progress=share))
+
+    async def _close_engine(self) -> None:
+        engine, self._engine = self._engine, None
+        if engine:
+            await engine.close()
+        self._activity.clear()
+
+    def _set(self, state: LoadState) -> None:
+        self.state = state
+        self.changed.emit()
+
+
+class Activity:
+    """A note on disk of the model in memory. If it is found at a start, the app died with that model."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def note(self, model_id: str, phase: Literal['loading', 'loaded']) -> None:
+        """Say what is going on; survives the process, not a power cut, and needs no more."""
+        self._path.write_text(json.dumps({'model': model_id, 'phase': phase}), encoding='utf-8')
+
+    def clear(self) -> None:
+        """Say that nothing is in memory."""
+        self._path.unlink(missing_ok=True)
+
+    def take(self) -> tuple[str, str] | None:
+        """Return model and phase that the last process died with, once."""
+        with suppress(OSError, ValueError, KeyError):
+            found = json.loads(self._path.read_text(encoding='utf-8'))
+            self.clear()
+            return found['model'], found['phase']
+        return None
+
+
+def _verdict_key(model: ModelFile, settings: LoadSettings) -> str:
+    """Name what a verdict holds for: this file, these settings, this library on this processor."""
+    from inference.runner import library_version  # noqa: PLC0415 (loads the library)
+
+    stat = model.path.stat()
+    what = f'{model.path} {stat.st_size} {stat.st_mtime_ns} {settings.model_dump_json()} {library_version()}'
+    return hashlib.sha256(what.encode()).hexdigest()[:16]
