@@ -11,7 +11,7 @@ FinishReason = Literal['stop', 'length', 'cancelled']
 
 def clean_text(text: str) -> str:
     """Replace what no tokenizer, file or browser takes: NUL and lone surrogates become U+FFFD."""
-    return text.replace('\0', '\ufffd').encode('utf-8', 'surrogatepass').decode('utf-8', 'replace')
+    return text.replace('\0', '\ufffd').encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

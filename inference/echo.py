@@ -39,7 +39,7 @@ class EchoEngine(Engine):
     def generate(self, request: GenerationRequest) -> Generation:
         """Repeat the last message."""
         cancelled = asyncio.Event()
-        generation = Generation(cancelled.set)
+        generation = Generation(self.info.name, cancelled.set)
         self._spawn(self._reply(request, generation, cancelled))
         return generation
 

@@ -9,6 +9,7 @@ from typing import Self
 
 from inference.chat import Finished, GenerationEvent, GenerationRequest
 from inference.errors import InferenceError
+from inference.metrics import log_reply
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,13 +43,15 @@ class Generation:
     Leaving it as a context manager cancels it, so that a consumer that goes away frees its slot.
     """
 
-    def __init__(self, on_cancel: Callable[[], None]) -> None:
-        self._on_cancel = on_cancel
+    def __init__(self, model: str, on_cancel: Callable[[], None]) -> None:
+        self._model, self._on_cancel = model, on_cancel
         self._events: asyncio.Queue[GenerationEvent | InferenceError] = asyncio.Queue()
         self._finished = False
 
     def publish(self, event: GenerationEvent | InferenceError) -> None:
         """Hand an event to the consumer, or an error that ends the reply; called by the engine on the event loop."""
+        if isinstance(event, Finished):
+            log_reply(self._model, event)
         self._events.put_nowait(event)
 
     def cancel(self) -> None:

@@ -11,7 +11,8 @@ InferenceError
 ├── ContextLengthExceeded   the prompt does not fit into the context
 ├── InvalidTemplate         the chat template cannot render these messages
 ├── InvalidRequest          the messages or settings make no sense
-└── DecodeFailed            the library gave up in the middle of a reply
+├── DecodeFailed            the library gave up in the middle of a reply
+└── ModelUnloaded           the model went away in the middle of a reply
 
 Each message says what happened, why, and the way out; it is written for the person at the screen.
 """
@@ -101,3 +102,12 @@ class DecodeFailed(InferenceError):
     """llama.cpp could not go on with this request."""
 
     code = 'decode_failed'
+
+
+class ModelUnloaded(InferenceError):
+    """The model was unloaded or replaced before the reply was complete."""
+
+    code = 'model_unloaded'
+
+    def __init__(self) -> None:
+        super().__init__('The model was unloaded while this reply was written. Load a model and try again.')

@@ -30,6 +30,7 @@ _CHUNK = 1 << 20
 _MOST_KEYS, _MOST_TENSORS, _MOST_STRINGS = 50_000, 100_000, 4_000_000
 _MOST_TEXT, _MOST_NAME = 64 << 20, 1 << 16
 _KEPT_SCALARS, _KEPT_STRINGS = 1024, 64
+_MOST_LAYERS = 1024
 _MOST_ELEMENTS = 1 << 62
 
 
@@ -389,7 +390,7 @@ def _facts(parts: tuple[Path, ...], size: int, meta: Mapping[str, Value], tensor
         quantization=_quantization(meta, tensors),
         parameters=sum(tensor.n_elements for tensor in tensors),
         n_ctx_train=_count(meta, f'{architecture}.context_length'),
-        n_layer=_count(meta, f'{architecture}.block_count'),
+        n_layer=_count(meta, f'{architecture}.block_count', most=_MOST_LAYERS),
         n_embd=n_embd,
         n_head=n_head,
         n_head_kv=_per_layer(meta, f'{prefix}head_count_kv', default=n_head),
@@ -410,10 +411,10 @@ def _text(meta: Mapping[str, Value], key: str) -> str:
     return value if isinstance(value, str) else ''
 
 
-def _count(meta: Mapping[str, Value], key: str, default: int = 0) -> int:
+def _count(meta: Mapping[str, Value], key: str, default: int = 0, most: int = (1 << 31) - 1) -> int:
     value = meta.get(key, default)
-    if not isinstance(value, int) or not 0 <= value < 1 << 31:
-        raise _Damaged(f'"{key}" should be a count and is {value!r:.40}')
+    if not isinstance(value, int) or not 0 <= value <= most:
+        raise _Damaged(f'"{key}" should be a count of at most {most:,} and is {value!r:.40}')
     return value
 
 

@@ -57,7 +57,9 @@ class LlamaEngine(Engine):
         """
         thread = _EngineThread(model, settings, on_progress)
         try:
-            return cls(thread, await thread.ready, model, settings)
+            steps = await thread.ready
+            # A template is tried here, which may take it a moment.
+            return await asyncio.to_thread(cls, thread, steps, model, settings)
         except BaseException:
             await thread.close()
             raise
@@ -76,11 +78,12 @@ class LlamaEngine(Engine):
             self._thread.wake()
 
         text = TextStream((*request.sampling.stop, *self._template.stop))
-        job = Job(prompt=(), max_tokens=0, generation=Generation(cancel), sampling=request.sampling, text=text)
+        generation = Generation(self.info.name, cancel)
+        job = Job(prompt=(), max_tokens=0, generation=generation, sampling=request.sampling, text=text)
         task = asyncio.create_task(self._prepare(job, request))
         self._preparing.add(task)
         task.add_done_callback(self._preparing.discard)
-        return job.generation
+        return generation
 
     async def count_tokens(self, text: str) -> int:
         """Tokenize on a worker thread."""
@@ -88,7 +91,7 @@ class LlamaEngine(Engine):
         return len(tokens)
 
     async def close(self) -> None:
-        """Cancel every reply, end the thread, free the model."""
+        """End every reply with ModelUnloaded, end the thread, free the model."""
         await asyncio.gather(*self._preparing)
         self._runner.abort()
         await self._thread.close()

@@ -87,12 +87,13 @@ def free_memory(root: Path = Path('/')) -> int:
 
 
 def _kv_cache(header: Header, n_ctx: int, type_k: KVType, type_v: KVType) -> int:
+    def cell(n_head: int) -> int:
+        return _row_size(type_k, n_head * header.key_length) + _row_size(type_v, n_head * header.value_length)
+
     heads = header.n_head_kv
-    layers = (heads,) * header.n_layer if isinstance(heads, int) else heads[: header.n_layer]
-    return n_ctx * sum(
-        _row_size(type_k, n_head * header.key_length) + _row_size(type_v, n_head * header.value_length)
-        for n_head in layers
-    )
+    if isinstance(heads, int):
+        return n_ctx * header.n_layer * cell(heads)
+    return n_ctx * sum(map(cell, heads[: header.n_layer]))
 
 
 def _row_size(kind: str, n_elements: int) -> int:

@@ -7,6 +7,7 @@ Only `tokenize` may be called from any thread; the rest belongs to the thread th
 import ctypes
 import os
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from enum import Enum
@@ -18,7 +19,7 @@ import psutil
 from llama_cpp import llama_cpp as C  # noqa: N812 (the name of its language)
 from loguru import logger
 
-from inference.errors import DecodeFailed, InvalidRequest, LoadCancelled, LoadFailed
+from inference.errors import DecodeFailed, InvalidRequest, LoadCancelled, LoadFailed, NoModelLoaded
 from inference.sampling import has_penalties, penalize, sampler_chain
 from inference.scheduler import Work
 from inference.settings import LoadSettings, SamplingSettings
@@ -28,6 +29,8 @@ os.environ.setdefault('GGML_NO_BACKTRACE', '1')
 
 FLASH_ATTN_AUTO, FLASH_ATTN_OFF, FLASH_ATTN_ON = -1, 0, 1
 LOG_WARNING, LOG_ERROR, LOG_CONTINUED = 3, 4, 5
+GGML_TYPE_BF16 = 30  # the binding leaves it out
+UNQUANTIZED = ('f16', 'bf16', 'f32')
 PIECE_BYTES = 256
 TOKENIZE_LIMIT = 64_000_000
 """Characters; far above any context, far below what overflows the library's 32-bit lengths."""
@@ -68,6 +71,7 @@ class ModelRunner:
         self.pieces = [self._piece(token, special=False) for token in range(self.n_vocab)]
         self.ends = frozenset(t for t in range(self.n_vocab) if C.llama_vocab_is_eog(self._vocab, t))
         self._batch = _Batch(self.n_batch)
+        self._in_use, self._closed = threading.Lock(), False
         self._abort = ctypes.create_string_buffer(2)
         self._abort_callback = _native_abort_callback()
         C.llama_set_abort_callback(context, self._abort_callback, ctypes.addressof(self._abort))
@@ -80,6 +84,7 @@ class ModelRunner:
 
         Raises LoadCancelled, or LoadFailed with the library's own reason.
         """
+        _check_settings(settings)
         C.llama_backend_init()
         LIBRARY_LOG.errors.clear()
         cancelled = False
@@ -91,20 +96,17 @@ class ModelRunner:
 
         params = _model_params(settings)
         params.progress_callback = C.llama_progress_callback(progress)
-        model = C.llama_model_load_from_file(str(path).encode(), params)
+        model = C.llama_model_load_from_file(os.fsencode(path), params)
         if cancelled:
             C.llama_model_free(model) if model else None
             raise LoadCancelled
         if not model:
             raise LoadFailed(f'llama.cpp could not load {path.name}: {LIBRARY_LOG.reason()}')
-        context = C.llama_init_from_model(model, _context_params(model, settings, n_slots))
-        if not context:
+        try:
+            return cls(model, _context(model, path.name, settings, n_slots), n_slots=n_slots)
+        except LoadFailed:
             C.llama_model_free(model)
-            raise LoadFailed(
-                f'llama.cpp could not make a context of {settings.n_ctx:,} tokens for {path.name}: '
-                f'{LIBRARY_LOG.reason()} A shorter context length needs less memory.'
-            )
-        return cls(model, context, n_slots=n_slots)
+            raise
 
     @property
     def chat_template(self) -> str | None:
@@ -132,11 +134,13 @@ class ModelRunner:
         data = text.encode('utf-8', 'replace')
         if len(data) > TOKENIZE_LIMIT:
             raise InvalidRequest(f'The text has {len(data):,} bytes; at most {TOKENIZE_LIMIT:,} can be read.')
+        # NOTE: a space is three bytes inside, each of them a token where a vocabulary has no spaces.
         size = len(data) + 2
         tokens = (C.llama_token * size)()
-        count = C.llama_tokenize(self._vocab, data, len(data), tokens, size, add_special, parse_special)
+        count = self._tokenize(data, tokens, add_special, parse_special)
         if count < 0:
-            raise InvalidRequest('The tokenizer could not read this text. Shorten it or remove unusual characters.')
+            tokens = (C.llama_token * -count)()
+            count = self._tokenize(data, tokens, add_special, parse_special)
         ids: list[int] = tokens[:count]
         return ids
 
@@ -146,6 +150,8 @@ class ModelRunner:
         A memory that cannot be cut (recurrent, hybrid, sliding window that moved on) is emptied instead.
         """
         self._check_slot(slot_id)
+        if length == self.length(slot_id):
+            return length
         if length and self._can_cut(slot_id, length) and C.llama_memory_seq_rm(self._memory, slot_id, length, -1):
             return length
         C.llama_memory_seq_rm(self._memory, slot_id, 0, -1)
@@ -161,6 +167,7 @@ class ModelRunner:
         """Compute a batch. Unless it ended OK, use `keep` with `length` to see what is left of each slot."""
         self._check(batch)
         self._batch.fill(batch)
+        LIBRARY_LOG.errors.clear()
         status = C.llama_decode(self._context, self._batch.struct)
         if status not in (0, 1, 2):
             raise DecodeFailed(f'llama.cpp could not compute this step (status {status}): {LIBRARY_LOG.reason()}')
@@ -191,10 +198,22 @@ class ModelRunner:
 
     def close(self) -> None:
         """Give the memory back; the context goes before the model, or the library crashes."""
-        C.llama_free(self._context)
-        C.llama_model_free(self._model)
-        self._batch.free()
+        with self._in_use:
+            if self._closed:
+                return
+            self._closed = True
+            C.llama_free(self._context)
+            C.llama_model_free(self._model)
+            self._batch.free()
         _return_memory()
+
+    def _tokenize(self, data: bytes, tokens: ctypes.Array[ctypes.c_int32], *flags: bool) -> int:
+        """Return how many tokens there are, negative if `tokens` is too short for them."""
+        with self._in_use:
+            if self._closed:
+                raise NoModelLoaded
+            count: int = C.llama_tokenize(self._vocab, data, len(data), tokens, len(tokens), *flags)
+            return count
 
     def _piece(self, token: int, *, special: bool) -> bytes:
         buffer = ctypes.create_string_buffer(PIECE_BYTES)
@@ -288,10 +307,13 @@ LIBRARY_LOG.install()
 
 
 def default_threads() -> int:
-    """Return the physical cores that this process may use."""
+    """Return the physical cores that this process may use, less one for the page, the browser and the rest.
+
+    llama.cpp's threads wait for each other by spinning: one that has to share its core stalls them all.
+    """
     allowed = len(psutil.Process().cpu_affinity() or ()) if hasattr(psutil.Process, 'cpu_affinity') else 0
     cores = psutil.cpu_count(logical=False) or 1
-    return max(1, min(cores, allowed or cores))
+    return max(1, min(cores, allowed or cores) - 1)
 
 
 def library_version() -> str:
@@ -329,17 +351,37 @@ def _context_params(model: Any, settings: LoadSettings, n_slots: int) -> Any:
     return params
 
 
+def _check_settings(settings: LoadSettings) -> None:
+    if settings.type_v not in UNQUANTIZED and settings.flash_attn == 'off':
+        raise LoadFailed(
+            f'A V cache of type {settings.type_v} needs flash attention. '
+            'Set "Flash attention" to auto or on, or "V cache type" to f16.'
+        )
+
+
+def _context(model: Any, name: str, settings: LoadSettings, n_slots: int) -> Any:
+    if C.llama_vocab_type(C.llama_model_get_vocab(model)) == C.LLAMA_VOCAB_TYPE_NONE:
+        raise LoadFailed(f'{name} has no tokenizer, so it cannot read text. Choose a language model.')
+    params = _context_params(model, settings, n_slots)
+    context = C.llama_init_from_model(model, params)
+    if context:
+        return context
+    reason = LIBRARY_LOG.reason()
+    way_out = 'A shorter context length needs less memory.' if 'alloc' in reason else 'Check the load settings.'
+    raise LoadFailed(f'llama.cpp could not make a context of {params.n_ctx:,} tokens for {name}: {reason} {way_out}')
+
+
 def _flash_attn(settings: LoadSettings) -> int:
     if settings.flash_attn != 'auto':
         return FLASH_ATTN_ON if settings.flash_attn == 'on' else FLASH_ATTN_OFF
     if supports_gpu() and settings.n_gpu_layers != 0:
         return FLASH_ATTN_AUTO
     # On a CPU it makes long chats slow, but a quantized V cache does not work without it.
-    return FLASH_ATTN_ON if settings.type_v not in ('f16', 'bf16', 'f32') else FLASH_ATTN_OFF
+    return FLASH_ATTN_ON if settings.type_v not in UNQUANTIZED else FLASH_ATTN_OFF
 
 
 def _ggml_type(name: str) -> int:
-    number: int = getattr(C, f'GGML_TYPE_{name.upper()}')
+    number: int = GGML_TYPE_BF16 if name == 'bf16' else getattr(C, f'GGML_TYPE_{name.upper()}')
     return number
 
 

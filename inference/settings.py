@@ -53,7 +53,7 @@ class LoadSettings(BaseModel):
     n_threads: int = _load(
         0,
         'CPU threads',
-        'Threads that compute; 0 takes one per physical core. More than the free cores is very slow.',
+        'Threads that compute; 0 takes all physical cores but one. More than the free cores is very slow.',
         group='Basic',
         unit='threads',
         ge=0,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from inference.chat import Finished, FinishReason, GenerationEvent, PromptProgress, Queued, TextDelta, Timings, Usage
 from inference.engine import Generation
-from inference.errors import DecodeFailed, InferenceError
+from inference.errors import DecodeFailed, InferenceError, ModelUnloaded
 from inference.parsing import TextStream
 from inference.runner import Decoded, ModelRunner, Sampler
 from inference.scheduler import Request, Scheduler, Slot, Work
@@ -71,13 +71,13 @@ class StepLoop:
         return self._take_events()
 
     def stop(self) -> list[Delivery]:
-        """Cancel everything and return the last events."""
-        for job in [*self._scheduler.waiting, *(slot.request for slot in self._scheduler.running if slot.request)]:
-            job.cancelled = True
+        """End everything, because the model goes away, and return the last events."""
         self._drop_cancelled()
-        return self._take_events()
+        while self._scheduler.waiting:
+            self._report(self._scheduler.waiting.popleft(), ModelUnloaded())
+        return self.fail(ModelUnloaded())
 
-    def fail(self, error: DecodeFailed) -> list[Delivery]:
+    def fail(self, error: InferenceError) -> list[Delivery]:
         """End every running reply with `error`; what the slots hold is no longer trusted."""
         for slot in self._scheduler.running:
             assert slot.request

@@ -17,7 +17,7 @@ from webui.supervisor import CrashReport
 
 STATIC = Path(__file__).parent / 'static'
 STYLES = ('theme.css', 'app.css', 'markdown.css')
-SCRIPTS = ('page.js', 'copy_code.js')
+SCRIPTS = ('page.js', 'copy.js')
 RECONNECT_SECONDS = 30.0
 """How long a tab may be offline and still go on where it was."""
 VIEWPORT = 'width=device-width, initial-scale=1, interactive-widget=resizes-content'

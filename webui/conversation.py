@@ -9,7 +9,7 @@ from typing import Literal, assert_never
 from weakref import WeakValueDictionary
 
 from loguru import logger
-from nicegui import Event, background_tasks
+from nicegui import Event
 
 from inference.chat import (
     Finished,
@@ -35,6 +35,12 @@ SAVE_SECONDS = 0.5
 """A crash costs at most this much of a reply, and the time of one write."""
 
 
+class ReplyRunning(InvalidRequest):
+    """A chat has one reply at a time."""
+
+    code = 'reply_running'
+
+
 class Conversation:
     """A chat with what happens to it now. Everything runs on the event loop."""
 
@@ -43,6 +49,7 @@ class Conversation:
         self._store, self._host = store, host
         self._task: asyncio.Task[None] | None = None
         self._generation: Generation | None = None
+        self._sending = False
         self._pending: list[str] = []
         self._saved_at = 0.0
         self.state: State = 'idle'
@@ -68,27 +75,25 @@ class Conversation:
         seconds = time.monotonic() - self.started_at
         return self.tokens / seconds if self.tokens and seconds > 0 else 0.0
 
-    async def send(self, text: str) -> None:
+    async def send(self, text: str) -> StoredMessage:
         """Add the user's message and begin the reply.
 
-        Raises InvalidRequest for an empty message or while a reply runs, StoreError if it cannot be saved;
+        Raises InvalidRequest for an empty message, ReplyRunning while a reply runs, StoreError if it cannot be saved;
         the chat is then as it was.
         """
         text = clean_text(text).strip()
         if not text:
             raise InvalidRequest('The message is empty. Write something first.')
         self._require_idle()
-        leaf = self.chat.leaf
         message = StoredMessage(role='user', content=text)
-        self.chat.append(message)
+        self._sending = True
         try:
-            await self._store.save(self.chat)
-        except StoreError:
-            del self.chat.messages[message.id]
-            self.chat.leaf = leaf
-            raise
+            await self._save_with(message)
+        finally:
+            self._sending = False
         self.added.emit(message)
         self._start()
+        return message
 
     async def regenerate(self) -> None:
         """Answer the last user message anew; the old reply stays in the chat's tree beside the new one."""
@@ -139,11 +144,21 @@ class Conversation:
             self.changed.emit()
 
     def _require_idle(self) -> None:
-        if self.is_running:
-            raise InvalidRequest('A reply is still being written. Wait for it or stop it first.')
+        if self.is_running or self._sending:
+            raise ReplyRunning('A reply is still being written. Wait for it or stop it first.')
+
+    async def _save_with(self, message: StoredMessage) -> None:
+        leaf = self.chat.leaf
+        self.chat.append(message)
+        try:
+            await self._store.save(self.chat)
+        except StoreError:
+            del self.chat.messages[message.id]
+            self.chat.leaf = leaf
+            raise
 
     def _start(self) -> None:
-        self._task = background_tasks.create(self._reply(), name=f'reply {self.chat.id}')
+        self._task = asyncio.create_task(self._reply(), name=f'reply {self.chat.id}')
 
     async def _reply(self) -> None:
         message = StoredMessage(role='assistant', content='')

@@ -3,29 +3,32 @@
 import asyncio
 import hashlib
 import json
-from collections.abc import Awaitable
+import re
+from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from loguru import logger
-from nicegui import Event, background_tasks
+from nicegui import Event
 
 from inference.catalog import Catalog, ModelFile
 from inference.echo import EchoEngine
 from inference.engine import Engine
-from inference.errors import InferenceError, LoadCancelled, NoModelLoaded, PreflightFailed
+from inference.errors import InferenceError, InvalidModelFile, LoadFailed, NoModelLoaded, PreflightFailed
 from inference.gguf import check_usable
 from inference.memory import free_memory, require_fit
 from inference.preflight import preflight
 from inference.settings import LoadSettings
-from presets.models import ModelStore
+from presets.errors import StoreError
+from presets.models import ModelRecord, ModelStore
 
 Phase = Literal['empty', 'checking', 'loading', 'ready', 'failed']
-ECHO = 'echo'
 VERDICT_OK = 'ok'
+ECHO = re.compile(r'echo(?:@(\d+))?')
+"""The model id of the echo engine, with the words it sends a second."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,6 +52,7 @@ class ModelHost:
     def __init__(self, catalog: Catalog, records: ModelStore, activity: 'Activity') -> None:
         self._catalog, self._records, self._activity = catalog, records, activity
         self._engine: Engine | None = None
+        self._failure: InferenceError | None = None
         self._task: asyncio.Task[None] | None = None
         self._turn = asyncio.Lock()
         self.state = LoadState()
@@ -56,40 +60,42 @@ class ModelHost:
 
     @property
     def engine(self) -> Engine | None:
-        """The loaded engine, ready to generate."""
-        return self._engine
+        """The loaded engine, if it is ready to generate."""
+        return self._engine if self.state.phase == 'ready' else None
 
     async def ready(self) -> Engine:
         """Return the engine, waiting for a load under way. Raises what that load failed of, or NoModelLoaded."""
-        if self._task:
+        while self._task:
             await asyncio.wait([self._task])
-        if self._engine:
-            return self._engine
-        raise NoModelLoaded(self.state.error) if self.state.error else NoModelLoaded()
+        if self.engine:
+            return self.engine
+        raise self._failure or NoModelLoaded()
 
     def load(self, model_id: str, settings: LoadSettings | None = None) -> None:
         """Begin to load a model in place of the present one; `settings` are kept for it. Progress is in `state`."""
         self._start(self._load(model_id, settings))
+        self._set(LoadState(phase='checking', model_id=model_id))
 
     def unload(self) -> None:
         """Begin to give the model's memory back; also cancels a load under way."""
         self._start(self._unload())
+        self._set(LoadState())
 
     async def close(self) -> None:
         """Cancel what is under way, end the engine, and note that this was on purpose."""
-        if self._task:
-            self._task.cancel()
+        self.unload()
+        while self._task:
             await asyncio.wait([self._task])
-        await self._close_engine()
 
     def load_settings(self, model_id: str) -> LoadSettings:
         """Return the settings that the model will be loaded with."""
         return self._records.get(model_id).load
 
-    def _start(self, work: Awaitable[None]) -> None:
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
         if self._task:
             self._task.cancel()
-        self._task = task = background_tasks.create(work, name='model')
+        self._failure = None
+        self._task = task = asyncio.create_task(work, name='model')
         task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
@@ -99,47 +105,47 @@ class ModelHost:
     async def _unload(self) -> None:
         async with self._turn:
             await self._close_engine()
-            self._set(LoadState())
 
     async def _load(self, model_id: str, settings: LoadSettings | None) -> None:
         async with self._turn:
             await self._close_engine()
-            self._set(LoadState(phase='checking', model_id=model_id))
             try:
                 self._engine = await self._open(model_id, settings)
-            except (asyncio.CancelledError, LoadCancelled):
-                self._activity.clear()
-                self._set(LoadState())
-                raise
             except InferenceError as error:
-                logger.warning('Model {} not loaded: {}', model_id, error)
-                self._activity.clear()
-                self._set(LoadState(phase='failed', model_id=model_id, error=str(error)))
-                return
-            self._set(LoadState(phase='ready', model_id=model_id, progress=1))
+                self._fail(model_id, error)
+            except Exception:  # the task's outermost loop: the page must not say «loading» for ever
+                logger.exception('Loading {} failed', model_id)
+                self._fail(model_id, LoadFailed('The app met an error of its own; the log has the details. Try again.'))
+            else:
+                self._set(LoadState(phase='ready', model_id=model_id, progress=1))
+                await self._remember(model_id, last_used=datetime.now(UTC))
+
+    def _fail(self, model_id: str, error: InferenceError) -> None:
+        logger.warning('{} was not loaded: {}', model_id, error)
+        self._activity.clear()
+        self._failure = error
+        self._set(LoadState(phase='failed', model_id=model_id, error=str(error)))
 
     async def _open(self, model_id: str, settings: LoadSettings | None) -> Engine:
-        if model_id.startswith(ECHO):
-            return EchoEngine(rate=float(model_id.partition('@')[2] or 50))
+        if echo := ECHO.fullmatch(model_id):
+            return EchoEngine(rate=float(echo[1] or 50))
         model = self._catalog.find(model_id)
-        record = self._records.get(model_id)
-        settings = settings or record.load
-        await asyncio.to_thread(check_usable, model.header)
+        settings = settings or self.load_settings(model_id)
+        check_usable(model.header)
         require_fit(model.header, settings, free_memory())
         settings = await self._preflight(model, settings)
+        await self._remember(model_id, load=settings)
         self._set(replace(self.state, phase='loading', progress=0.0))
         self._activity.note(model_id, 'loading')
         from inference.llama import LlamaEngine  # noqa: PLC0415 (the library is needed for a model only)
 
         engine = await LlamaEngine.load(model, settings, self._progress)
         self._activity.note(model_id, 'loaded')
-        record = self._records.get(model_id)
-        await self._records.put(record.model_copy(update={'load': settings, 'last_used': datetime.now(UTC)}))
         logger.info('Loaded {} with {}', model_id, settings.model_dump(exclude_defaults=True) or 'default settings')
         return engine
 
     async def _preflight(self, model: ModelFile, settings: LoadSettings) -> LoadSettings:
-        """Return the settings that survive a trial in a child process; a known verdict is taken as it is."""
+        """Return the settings that survive a trial in a child process, without repacked weights if it must be."""
         try:
             await self._try(model, settings)
         except PreflightFailed:
@@ -151,21 +157,36 @@ class ModelHost:
         return settings
 
     async def _try(self, model: ModelFile, settings: LoadSettings) -> None:
+        """Run a preflight, unless one went well before with this file, these settings, library and processor."""
         key = await asyncio.to_thread(_verdict_key, model, settings)
-        if self._records.get(model.id).verdicts.get(key) == VERDICT_OK:
+        verdicts = self._records.get(model.id).verdicts
+        if verdicts.get(key) != VERDICT_OK:
+            await preflight(model.path, settings, self._progress)
+            await self._remember(model.id, verdicts={**verdicts, key: VERDICT_OK})
+
+    async def _remember(self, model_id: str, **changes: object) -> None:
+        """Note something about a model; it is not worth failing a load for."""
+        if ECHO.fullmatch(model_id):
             return
-        await preflight(model.path, settings, self._progress)
-        record = self._records.get(model.id)
-        await self._records.put(record.model_copy(update={'verdicts': {**record.verdicts, key: VERDICT_OK}}))
+        try:
+            await self._records.put(ModelRecord.model_copy(self._records.get(model_id), update=changes))
+        except StoreError as error:
+            logger.warning('Nothing was noted about {}: {}', model_id, error)
 
     def _progress(self, share: float) -> None:
-        if share - self.state.progress >= 0.01:
+        if share - self.state.progress >= 0.01 and self.state.is_busy:
             self._set(replace(self.state, progress=share))
 
     async def _close_engine(self) -> None:
+        """End the engine, if there is one; a cancel waits until its memory is given back."""
         engine, self._engine = self._engine, None
         if engine:
-            await engine.close()
+            closing = asyncio.create_task(engine.close())
+            try:
+                await asyncio.shield(closing)
+            except asyncio.CancelledError:
+                await closing
+                raise
         self._activity.clear()
 
     def _set(self, state: LoadState) -> None:
@@ -180,12 +201,14 @@ class Activity:
         self._path = path
 
     def note(self, model_id: str, phase: Literal['loading', 'loaded']) -> None:
-        """Say what is going on; survives the process, not a power cut, and needs no more."""
-        self._path.write_text(json.dumps({'model': model_id, 'phase': phase}), encoding='utf-8')
+        """Say what is going on; it survives the process, not a power cut, and needs no more."""
+        with suppress(OSError):
+            self._path.write_text(json.dumps({'model': model_id, 'phase': phase}), encoding='utf-8')
 
     def clear(self) -> None:
         """Say that nothing is in memory."""
-        self._path.unlink(missing_ok=True)
+        with suppress(OSError):
+            self._path.unlink(missing_ok=True)
 
     def take(self) -> tuple[str, str] | None:
         """Return model and phase that the last process died with, once."""
@@ -200,6 +223,9 @@ def _verdict_key(model: ModelFile, settings: LoadSettings) -> str:
     """Name what a verdict holds for: this file, these settings, this library on this processor."""
     from inference.runner import library_version  # noqa: PLC0415 (loads the library)
 
-    stat = model.path.stat()
+    try:
+        stat = model.path.stat()
+    except OSError as error:
+        raise InvalidModelFile(f'{model.path.name} cannot be read: {error.strerror}. Is it still there?') from None
     what = f'{model.path} {stat.st_size} {stat.st_mtime_ns} {settings.model_dump_json()} {library_version()}'
     return hashlib.sha256(what.encode()).hexdigest()[:16]

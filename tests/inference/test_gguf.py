@@ -155,6 +155,7 @@ def test_a_huge_sparse_file_that_lies_is_refused_at_once(tmp_path: Path) -> None
         (b'llama.block_count', b'llama.block\xff\xfeount', 'not readable text'),
         (b'llama.block_count\x04', b'llama.block_count\x06', '"llama.block_count" should be a count'),
         (b'test.vocab_size', b'llama.vocab_siz', 'occurs twice'),
+        (b'block_count' + struct.pack('<II', 4, 2), b'block_count' + struct.pack('<II', 4, 1 << 30), 'at most 1,024'),
     ],
 )
 def test_a_damaged_key_is_refused(tmp_path: Path, old: bytes, new: bytes, words: str) -> None:

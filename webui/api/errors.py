@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from loguru import logger
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -22,9 +23,11 @@ from inference.errors import (
     InvalidTemplate,
     LoadFailed,
     ModelNotFound,
+    ModelUnloaded,
     NoModelLoaded,
 )
 from presets.errors import DamagedFile, NewerSchema, NotFound, StoreError
+from webui.conversation import ReplyRunning
 
 PATHS = ('/api/', '/v1/')
 STATUS: dict[type[Exception], int] = {
@@ -36,7 +39,9 @@ STATUS: dict[type[Exception], int] = {
     ContextLengthExceeded: 400,
     InvalidTemplate: 400,
     InvalidRequest: 400,
+    ReplyRunning: 409,
     DecodeFailed: 500,
+    ModelUnloaded: 503,
     StoreError: 507,
     NotFound: 404,
     NewerSchema: 500,
@@ -73,8 +78,7 @@ def answer(request: Request, error: Exception) -> Response:
             status = 400 if path.startswith('/v1/') else 422
         case HTTPException():
             status, headers = error.status_code, dict(error.headers or {})
-            if status == 404:
-                error = HTTPException(404, f'There is no {request.method} {path} here.')
+            error = HTTPException(status, _in_words(request, error))
         case InferenceError() | StoreError():
             status = status_of(error)
     if isinstance(error, StillLoading):
@@ -105,6 +109,19 @@ def _body(message: str, status: int, code: str, param: str | None = None) -> Err
     kind = 'invalid_request_error' if status < 500 else 'server_error'
     param = clean_text(param) if param else None
     return {'error': {'message': clean_text(message), 'type': kind, 'param': param, 'code': code}}
+
+
+def _in_words(request: Request, error: HTTPException) -> str:
+    """Say more than the framework does where the error is its own."""
+    match error.status_code:
+        case 400:
+            return 'The body cannot be read. Send JSON, encoded as UTF-8 and not nested deeply.'
+        case 404:
+            return f'There is no {request.method} {_path(request)} here.'
+        case 405:
+            allowed = Headers(error.headers).get('allow', 'others')
+            return f'{_path(request)} does not take {request.method}, only {allowed}.'
+    return error.detail
 
 
 def _explain(problem: dict[str, Any]) -> tuple[str, str | None]:

@@ -30,14 +30,14 @@ class ManageApi:
         """Return the paths."""
         router = APIRouter(prefix='/api', tags=['Chats'], route_class=LimitedRoute)
         router.post('/chats/{chat_id}/messages', status_code=202)(self.send)
-        router.post('/chat/stream', response_class=EventStream)(self.stream)
+        router.post('/chat/stream', status_code=200, response_class=EventStream)(self.stream)
         return router
 
     async def send(self, chat_id: str, body: NewMessage) -> dict[str, str]:
         """Add a message to a saved chat and begin the reply, which the chat's pages show; returns the message's id."""
         conversation = await self._services.conversations.open(chat_id)
-        await conversation.send(body.text)
-        return {'id': next(message.id for message in reversed(conversation.chat.path()) if message.role == 'user')}
+        message = await conversation.send(body.text)
+        return {'id': message.id}
 
     async def stream(self, body: StreamRequest) -> EventStream:
         """Answer a conversation with server-sent events: queued, progress, delta, and at the end done or error."""

@@ -62,7 +62,7 @@ class OpenAIApi:
 
     def model(self, model_id: str) -> dict[str, Any]:
         """Describe one model."""
-        if model_id == self._present():
+        if model_id and model_id == self._present():
             known = next((model for model in self._services.catalog.models if model.id == model_id), None)
             return _card(model_id, known)
         model = self._services.catalog.find(model_id)
