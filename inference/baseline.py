@@ -1,6 +1,5 @@
 """The plain llama.cpp loop, with nothing around it: what the engine is measured against."""
 
-import ctypes
 import time
 from pathlib import Path
 from typing import Any
@@ -55,7 +54,8 @@ class Baseline:
     def _read(self, prompt: list[int]) -> None:
         for start in range(0, len(prompt), self._n_batch):
             piece = prompt[start : start + self._n_batch]
-            self._decode(C.llama_batch_get_one((C.llama_token * len(piece))(*piece), len(piece)))
+            tokens = (C.llama_token * len(piece))(*piece)  # the batch only points to it
+            self._decode(C.llama_batch_get_one(tokens, len(piece)))
 
     def _decode(self, batch: Any) -> None:
         status = C.llama_decode(self._context, batch)
@@ -65,6 +65,8 @@ class Baseline:
     def _tokenize(self, text: str, count: int) -> list[int]:
         """Return `count` tokens: those of the text, over and over."""
         data, vocab = text.encode(), C.llama_model_get_vocab(self._model)
-        tokens = (C.llama_token * (len(data) + 2))()
-        size = C.llama_tokenize(vocab, data, len(data), tokens, len(tokens), ctypes.c_bool(False), ctypes.c_bool(False))
-        return (tokens[:size] * (count // size + 1))[:count]
+        size = -C.llama_tokenize(vocab, data, len(data), None, 0, False, False)  # asks for the size
+        tokens = (C.llama_token * size)()
+        C.llama_tokenize(vocab, data, len(data), tokens, size, False, False)
+        ids: list[int] = list(tokens) * (count // size + 1)
+        return ids[:count]

@@ -1,7 +1,7 @@
 """Measures replies as their reader meets them: how fast the prompt is read, how fast the tokens come."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from inference.chat import Finished, GenerationRequest, TextDelta, Timings
 from inference.engine import Engine
@@ -14,7 +14,7 @@ class Measurement:
     prompt_tokens: int
     cached_tokens: int
     arrivals: tuple[float, ...]
-    timings: Timings = Timings()
+    timings: Timings = field(default_factory=Timings)
 
     @property
     def prefill_rate(self) -> float:

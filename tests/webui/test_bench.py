@@ -1,0 +1,70 @@
+"""Benchmarks in the smallest size: what they print, not how fast this machine is."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.tiny_models import write_tiny_model
+from webui.bench import main
+
+
+def bench(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[list[str], dict[str, Any]]:
+    """Run a benchmark; return the lines for people and what the last line says to programs."""
+    assert main(arguments) == 0
+    *table, last = capsys.readouterr().out.splitlines()
+    return table, json.loads(last)
+
+
+@pytest.fixture
+def small_engine_run(tmp_path: Path) -> tuple[str, ...]:
+    model = write_tiny_model(tmp_path / 'tiny.gguf', n_ctx_train=2048, endless=True)
+    sizes = ('--prompts', '400', '--contexts', '300', '--tokens', '8', '--long', '24', '--repeat', '1')
+    return ('engine', '--model', str(model), '--threads', '1', *sizes)
+
+
+def test_the_engine_is_compared_with_the_plain_loop(
+    capsys: pytest.CaptureFixture[str], small_engine_run: tuple[str, ...]
+) -> None:
+    table, facts = bench(capsys, *small_engine_run)
+
+    assert any(line.startswith('prefill, ') and 'tokens (tok/s)' in line for line in table)
+    assert any(line.startswith('decode, last quarter of 24 (ms/token)') for line in table)
+    assert (facts['benchmark'], facts['model'], facts['threads']) == ('engine', 'tiny', 1)
+    for fact in (*facts['prefill'], *facts['decode']):
+        assert fact['engine'] > 0 and fact['plain'] > 0 and fact['ratio'] > 0
+    assert facts['decode'][0]['completion_tokens'] == 8
+    assert len(facts['flatness']['extra_ms']) == 2
+
+
+def test_a_prompt_is_about_as_long_as_it_was_wanted(
+    capsys: pytest.CaptureFixture[str], small_engine_run: tuple[str, ...]
+) -> None:
+    _, facts = bench(capsys, *small_engine_run)
+
+    assert 380 <= facts['prefill'][0]['prompt_tokens'] <= 400
+    assert 280 <= facts['decode'][0]['prompt_tokens'] <= 300
+
+
+def test_a_model_that_is_not_there(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(['engine', '--model', str(tmp_path / 'none.gguf')]) == 1
+
+    assert capsys.readouterr().err.startswith(f'There is no file {tmp_path / "none.gguf"}.')
+
+
+def test_the_start_is_timed_and_weighed(capsys: pytest.CaptureFixture[str]) -> None:
+    table, facts = bench(capsys, 'start', '--repeat', '1')
+
+    assert any(line.startswith('median') for line in table)
+    assert facts['benchmark'] == 'start'
+    assert facts['first_page_seconds'] > 0
+    assert facts['memory_mb'] == pytest.approx(facts['app_mb'] + facts['supervisor_mb'], abs=0.01)
+    assert len(facts['targets']) == 2
+
+
+def test_sizes_are_a_list_of_numbers(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(['engine', '--contexts', '64,many'])
+
+    assert "'64,many' is not a list of whole numbers such as 64,2048" in capsys.readouterr().err
