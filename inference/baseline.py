@@ -1,5 +1,6 @@
 """The plain llama.cpp loop, with nothing around it: what the engine is measured against."""
 
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ class Baseline:
 
     def __init__(self, path: Path, settings: LoadSettings) -> None:
         C.llama_backend_init()
-        self._model = C.llama_model_load_from_file(str(path).encode(), _model_params(settings))
+        self._model = C.llama_model_load_from_file(os.fsencode(path), _model_params(settings))
         if not self._model:
             raise LoadFailed(f'llama.cpp could not load {path.name}.')
         self._context = C.llama_init_from_model(self._model, _context_params(self._model, settings, 1))

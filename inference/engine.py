@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
+from weakref import WeakSet
 
 from inference.chat import Finished, GenerationEvent, GenerationRequest
 from inference.errors import InferenceError
@@ -47,11 +48,14 @@ class Generation:
         self._model, self._on_cancel = model, on_cancel
         self._events: asyncio.Queue[GenerationEvent | InferenceError] = asyncio.Queue()
         self._finished = False
+        self.ended = asyncio.Event()
 
     def publish(self, event: GenerationEvent | InferenceError) -> None:
         """Hand an event to the consumer, or an error that ends the reply; called by the engine on the event loop."""
         if isinstance(event, Finished):
             log_reply(self._model, event)
+        if isinstance(event, Finished | InferenceError):
+            self.ended.set()
         self._events.put_nowait(event)
 
     def cancel(self) -> None:
@@ -80,6 +84,19 @@ class Engine(ABC):
     """One loaded model. All methods belong to the event loop that loaded it."""
 
     info: EngineInfo
+
+    def __init__(self) -> None:
+        self._replies: WeakSet[Generation] = WeakSet()
+
+    async def idle(self) -> None:
+        """Return when no reply is being made or waits."""
+        while running := [reply for reply in self._replies if not reply.ended.is_set()]:
+            await running[0].ended.wait()
+
+    def _begin(self, on_cancel: Callable[[], None]) -> Generation:
+        reply = Generation(self.info.name, on_cancel)
+        self._replies.add(reply)
+        return reply
 
     @property
     @abstractmethod

@@ -16,7 +16,14 @@ from loguru import logger
 from inference.catalog import ModelFile
 from inference.chat import GenerationRequest
 from inference.engine import Engine, EngineInfo, EngineStatus, Generation
-from inference.errors import ContextLengthExceeded, DecodeFailed, InferenceError
+from inference.errors import (
+    ContextLengthExceeded,
+    DecodeFailed,
+    InferenceError,
+    InvalidRequest,
+    LoadFailed,
+    ModelUnloaded,
+)
 from inference.memory import estimate
 from inference.parsing import TextStream
 from inference.runner import ModelRunner
@@ -25,17 +32,25 @@ from inference.step_loop import Delivery, Job, StepLoop
 from inference.template import ChatTemplate
 
 N_SLOTS = 1
+LONG_PROMPT, FAR_TOO_LONG = 32_768, 1.2
+"""Characters from which a prompt is counted roughly first, and the share of the context that is refused by that."""
 Progress = Callable[[float], None]
 
 
 class LlamaEngine(Engine):
     """One loaded model; made by `load`."""
 
-    def __init__(self, thread: '_EngineThread', steps: StepLoop, model: ModelFile, settings: LoadSettings) -> None:
+    def __init__(
+        self,
+        thread: '_EngineThread',
+        steps: StepLoop,
+        model: ModelFile,
+        settings: LoadSettings,
+        template: tuple[ChatTemplate, str | None],
+    ) -> None:
+        super().__init__()
         self._thread, self._steps, self._runner = thread, steps, steps.runner
-        self._template, warning = ChatTemplate.load(
-            self._runner.chat_template, bos=self._runner.bos, eos=self._runner.eos
-        )
+        self._template, warning = template
         self._preparing: set[asyncio.Task[None]] = set()
         self.info = EngineInfo(
             name=model.name,
@@ -58,8 +73,10 @@ class LlamaEngine(Engine):
         thread = _EngineThread(model, settings, on_progress)
         try:
             steps = await thread.ready
+            runner = steps.runner
             # A template is tried here, which may take it a moment.
-            return await asyncio.to_thread(cls, thread, steps, model, settings)
+            trial = asyncio.to_thread(ChatTemplate.load, runner.chat_template, bos=runner.bos, eos=runner.eos)
+            return cls(thread, steps, model, settings, await trial)
         except BaseException:
             await thread.close()
             raise
@@ -78,7 +95,7 @@ class LlamaEngine(Engine):
             self._thread.wake()
 
         text = TextStream((*request.sampling.stop, *self._template.stop))
-        generation = Generation(self.info.name, cancel)
+        generation = self._begin(cancel)
         job = Job(prompt=(), max_tokens=0, generation=generation, sampling=request.sampling, text=text)
         task = asyncio.create_task(self._prepare(job, request))
         self._preparing.add(task)
@@ -87,20 +104,27 @@ class LlamaEngine(Engine):
 
     async def count_tokens(self, text: str) -> int:
         """Tokenize on a worker thread."""
-        tokens = await asyncio.to_thread(self._runner.tokenize, text, add_special=False, parse_special=False)
-        return len(tokens)
+        return await asyncio.to_thread(self._runner.count_tokens, text, parse_special=False)
 
     async def close(self) -> None:
         """End every reply with ModelUnloaded, end the thread, free the model."""
-        await asyncio.gather(*self._preparing)
+        self._thread.closing = True
         self._runner.abort()
         await self._thread.close()
+        if self._preparing:
+            await asyncio.wait(self._preparing)
 
     async def _prepare(self, job: Job, request: GenerationRequest) -> None:
         try:
             job.prompt = await asyncio.to_thread(self._read_prompt, request)
+            if self._thread.closing:
+                raise ModelUnloaded
         except InferenceError as error:
             job.generation.publish(error)
+            return
+        except Exception:  # the task's outermost code: the reply must not wait for ever
+            logger.exception('A prompt could not be made')
+            job.generation.publish(InvalidRequest('The app could not read this conversation; the log has the details.'))
             return
         room = self.info.n_ctx - len(job.prompt)
         job.max_tokens = min(request.sampling.max_tokens or room, room)
@@ -109,10 +133,15 @@ class LlamaEngine(Engine):
     def _read_prompt(self, request: GenerationRequest) -> list[int]:
         """Return the tokens of the conversation; runs on a worker thread."""
         text = self._template.render(request.messages)
+        about = self._runner.count_tokens(text, parse_special=True) if len(text) > LONG_PROMPT else 0
+        if about > FAR_TOO_LONG * self.info.n_ctx:
+            raise ContextLengthExceeded(prompt_tokens=about, n_ctx=self.info.n_ctx)
         add_special = not self._template.begins_with_bos
         tokens = self._runner.tokenize(text, add_special=add_special, parse_special=True)
         if len(tokens) >= self.info.n_ctx:
             raise ContextLengthExceeded(prompt_tokens=len(tokens), n_ctx=self.info.n_ctx)
+        if not tokens:
+            raise InvalidRequest('The chat template of this model makes nothing of these messages. Write another one.')
         return tokens
 
 
@@ -122,7 +151,7 @@ class _EngineThread:
     def __init__(self, model: ModelFile, settings: LoadSettings, on_progress: Progress) -> None:
         self._loop = asyncio.get_running_loop()
         self._inbox: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        self._closing = False
+        self.closing = False
         self.ready: asyncio.Future[StepLoop] = self._loop.create_future()
         self._thread = threading.Thread(
             target=self._run, args=(model, settings, on_progress), name='engine', daemon=True
@@ -138,25 +167,41 @@ class _EngineThread:
         self._inbox.put(None)
 
     async def close(self) -> None:
-        """Stop loading or stepping, and return when the memory is given back."""
-        self._closing = True
+        """Stop loading or stepping, and return when the memory is given back.
+
+        A caller that is cancelled meanwhile waits all the same: the next model needs that memory.
+        """
+        self.closing = True
         self.wake()
-        await asyncio.shield(asyncio.to_thread(self._thread.join))
+        ended = asyncio.create_task(asyncio.to_thread(self._thread.join))
+        cancelled: asyncio.CancelledError | None = None
+        while not ended.done():
+            try:
+                await asyncio.shield(ended)
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if cancelled:
+            raise cancelled
 
     def _run(self, model: ModelFile, settings: LoadSettings, on_progress: Progress) -> None:
         def progress(share: float) -> bool:
             self._call(on_progress, share)
-            return not self._closing
+            return not self.closing
 
         try:
             runner = ModelRunner.load(model.path, settings, n_slots=N_SLOTS, on_progress=progress)
         except InferenceError as error:
             self._call(_settle, self.ready, error)
             return
+        except Exception:  # the thread's outermost code: the load must not wait for ever
+            logger.exception('Loading {} failed', model.path)
+            failure = LoadFailed(f'The app met an error of its own with {model.path.name}; the log has the details.')
+            self._call(_settle, self.ready, failure)
+            return
         with closing(runner):
             steps = StepLoop(runner, n_slots=N_SLOTS)
             self._call(_settle, self.ready, steps)
-            while not self._closing:
+            while not self.closing:
                 self._read_inbox(steps)
                 self._publish(self._step(steps))
             self._read_inbox(steps)
@@ -172,7 +217,7 @@ class _EngineThread:
 
     def _read_inbox(self, steps: StepLoop) -> None:
         """Take the jobs that were submitted; with nothing to compute, wait for one."""
-        while not self._inbox.empty() or not (steps.busy or steps.queued or self._closing):
+        while not self._inbox.empty() or not (steps.busy or steps.queued or self.closing):
             job = self._inbox.get()
             if job:
                 steps.submit(job)

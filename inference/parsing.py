@@ -31,10 +31,11 @@ class TextStream:
         if self.stopped or not new:
             return ''
         text = self._held + new
-        ends = [at for stop in self._stop if (at := text.find(stop)) >= 0]
-        if ends:
+        found = [(at + len(stop), at) for stop in self._stop if (at := text.find(stop)) >= 0]
+        if found:
             self.stopped, self._held = True, ''
-            return text[: min(ends)]
+            _, start = min(found)  # the one that is complete first, however the text was cut into pieces
+            return text[:start]
         keep = len(text) - self._possible_stop(text)
         self._held = text[keep:]
         return text[:keep]

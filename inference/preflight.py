@@ -9,8 +9,10 @@ import json
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
+from loguru import logger
 from pydantic import BaseModel
 
 from inference.errors import DecodeFailed, InferenceError, PreflightFailed
@@ -56,7 +58,10 @@ async def _follow(lines: asyncio.StreamReader, on_progress: Callable[[float], No
     """Pass the child's progress on and return the last thing it said that is not progress."""
     last = ''
     async for line in lines:
-        message = json.loads(line)
+        try:
+            message = json.loads(line)
+        except ValueError:  # a graphics driver that talks
+            continue
         if isinstance(message, float):
             on_progress(message)
         else:
@@ -79,6 +84,8 @@ def _explain(path: Path, code: int, said: str, errors: str) -> str:
 def main() -> None:
     """Run the trial that the parent asks for; the parent reads JSON lines."""
     _be_killed_first()
+    logger.remove()
+    logger.add(sys.stderr, format='{message}')
     trial = Trial.model_validate_json(sys.stdin.read())
     try:
         _try(trial)
@@ -93,6 +100,7 @@ def _try(trial: Trial) -> None:
     from inference.scheduler import Request, Slot, Work  # noqa: PLC0415
 
     runner = ModelRunner.load(trial.path, trial.settings, on_progress=_report)
+    runner.tokenize('Hello', add_special=True, parse_special=True)
     prompt = [token % runner.n_vocab for token in range(1, min(PROMPT_TOKENS, runner.n_batch) + 1)]
     slot: Slot[Request] = Slot(0)
     request = Request(prompt=prompt, max_tokens=2)
@@ -117,9 +125,9 @@ def _say(message: str | float) -> None:
 
 
 def _be_killed_first() -> None:
-    """Tell Linux to end this process, not the app, when memory runs out."""
+    """Tell Linux to end this process, not the app, when memory runs out; other systems have no such file."""
     score = Path('/proc/self/oom_score_adj')
-    if score.exists():
+    with suppress(OSError):
         score.write_text('1000')
 
 

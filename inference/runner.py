@@ -1,7 +1,7 @@
 """The only door to llama.cpp: loads a model, computes a batch, samples a token.
 
 Its C library ends the process on many kinds of bad input, so everything that crosses over is checked here first.
-Only `tokenize` may be called from any thread; the rest belongs to the thread that loaded the model.
+Only `tokenize` and `count_tokens` may be called from any thread; the rest belongs to the thread that loaded the model.
 """
 
 import ctypes
@@ -19,7 +19,7 @@ import psutil
 from llama_cpp import llama_cpp as C  # noqa: N812 (the name of its language)
 from loguru import logger
 
-from inference.errors import DecodeFailed, InvalidRequest, LoadCancelled, LoadFailed, NoModelLoaded
+from inference.errors import DecodeFailed, InvalidRequest, LoadCancelled, LoadFailed, ModelUnloaded
 from inference.sampling import has_penalties, penalize, sampler_chain
 from inference.scheduler import Work
 from inference.settings import LoadSettings, SamplingSettings
@@ -34,6 +34,8 @@ UNQUANTIZED = ('f16', 'bf16', 'f32')
 PIECE_BYTES = 256
 TOKENIZE_LIMIT = 64_000_000
 """Characters; far above any context, far below what overflows the library's 32-bit lengths."""
+COUNTED_AT_ONCE = 4096
+"""Characters; the library takes quadratic time over a text whose characters a vocabulary lacks: a minute for 1 MB."""
 
 
 class Decoded(Enum):
@@ -141,8 +143,15 @@ class ModelRunner:
         if count < 0:
             tokens = (C.llama_token * -count)()
             count = self._tokenize(data, tokens, add_special, parse_special)
-        ids: list[int] = tokens[:count]
+        # The end that some models want after every text has no place where a reply is to follow.
+        ends = add_special and C.llama_vocab_get_add_eos(self._vocab)
+        ids: list[int] = tokens[: count - ends]
         return ids
+
+    def count_tokens(self, text: str, *, parse_special: bool) -> int:
+        """Return how many tokens `text` has, of a long one about how many, but soon; safe on any thread."""
+        pieces = (text[start : start + COUNTED_AT_ONCE] for start in range(0, len(text), COUNTED_AT_ONCE))
+        return sum(len(self.tokenize(piece, add_special=False, parse_special=parse_special)) for piece in pieces)
 
     def keep(self, slot_id: int, length: int) -> int:
         """Drop all but the first `length` tokens of a slot; returns how many really stay.
@@ -211,7 +220,7 @@ class ModelRunner:
         """Return how many tokens there are, negative if `tokens` is too short for them."""
         with self._in_use:
             if self._closed:
-                raise NoModelLoaded
+                raise ModelUnloaded
             count: int = C.llama_tokenize(self._vocab, data, len(data), tokens, len(tokens), *flags)
             return count
 

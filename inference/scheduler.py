@@ -33,8 +33,10 @@ class Slot(Generic[R]):
 
     @property
     def unread(self) -> int:
-        """Prompt tokens that are still to be computed."""
-        return max(0, len(self.request.prompt) - len(self.tokens)) if self.request else 0
+        """Tokens still to be computed before the latest: of the prompt, and of the reply where the memory lost them."""
+        if not self.request:
+            return 0
+        return max(0, len(self.request.prompt) + max(0, len(self.request.completion) - 1) - len(self.tokens))
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +110,10 @@ class Scheduler(Generic[R]):
     @staticmethod
     def _piece(slot: Slot[R], budget: int) -> Work[R]:
         assert slot.request
-        start = len(slot.tokens)
-        tokens = slot.request.prompt[start : start + budget]
-        return Work(slot, slot.request, tokens, start, samples=start + len(tokens) == len(slot.request.prompt))
+        start, completion = len(slot.tokens), slot.request.completion
+        known = [*slot.request.prompt, *completion[:-1]]
+        tokens = known[start : start + budget]
+        return Work(slot, slot.request, tokens, start, samples=not completion and start + len(tokens) == len(known))
 
 
 def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
@@ -118,4 +121,4 @@ def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
     shortest = min(len(a), len(b))
     if a[:shortest] == b[:shortest]:
         return shortest
-    return next(i for i in range(shortest) if a[i] != b[i])
+    return next((i for i in range(shortest) if a[i] != b[i]), shortest)

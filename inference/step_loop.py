@@ -14,17 +14,18 @@ from inference.settings import SamplingSettings
 
 STEP_SECONDS = 0.25
 """What a prefill step should take: short enough for live progress, long enough to cost nothing."""
-SMALLEST_PREFILL = 32
+SMALLEST_PREFILL, FIRST_PREFILL = 32, 128
+"""Tokens; the second is for a model whose rate is not known yet."""
 
 
 @dataclass(eq=False, kw_only=True, slots=True)
 class Job(Request):
-    """A request with what it takes to answer it; times are `time.monotonic()` seconds."""
+    """A request with what it takes to answer it; times are `time.perf_counter()` seconds."""
 
     generation: Generation
     sampling: SamplingSettings
     text: TextStream
-    queued_at: float = field(default_factory=time.monotonic)
+    queued_at: float = field(default_factory=time.perf_counter)
     started_at: float = 0.0
     first_token_at: float = 0.0
     place: int = 0
@@ -40,6 +41,7 @@ class StepLoop:
     def __init__(self, runner: ModelRunner, *, n_slots: int) -> None:
         self.runner = runner
         self._scheduler = Scheduler[Job](n_slots=n_slots, n_batch=runner.n_batch)
+        self._scheduler.prefill_tokens = min(FIRST_PREFILL, runner.n_batch)
         self._events: list[Delivery] = []
 
     @property
@@ -96,7 +98,7 @@ class StepLoop:
     def _admit(self) -> None:
         for slot, job, reusable in self._scheduler.admit():
             job.cached = self._trim(slot, reusable)
-            job.started_at = time.monotonic()
+            job.started_at = time.perf_counter()
             job.sampler = Sampler(job.sampling)
             self._report(job, PromptProgress(done=job.cached, total=len(job.prompt), cached=job.cached))
         for place, job in enumerate(self._scheduler.waiting, start=1):
@@ -105,12 +107,12 @@ class StepLoop:
                 self._report(job, Queued(place=place))
 
     def _compute(self, batch: list[Work[Job]]) -> None:
-        started = time.monotonic()
+        started = time.perf_counter()
         decoded = self.runner.decode(batch)
         if decoded is not Decoded.OK:
             self._give_way(batch, decoded)
             return
-        self._pace(batch, time.monotonic() - started)
+        self._pace(batch, time.perf_counter() - started)
         for work, row in zip(batch, _last_rows(batch), strict=True):
             work.slot.tokens.extend(work.tokens)
             if not work.request.completion:
@@ -122,7 +124,7 @@ class StepLoop:
         job = work.request
         assert job.sampler
         token = self.runner.sample(row, job.sampler, work.slot.tokens)
-        job.first_token_at = job.first_token_at or time.monotonic()
+        job.first_token_at = job.first_token_at or time.perf_counter()
         if token in self.runner.ends:
             self._finish(work.slot, job, 'stop')
             return
@@ -135,9 +137,9 @@ class StepLoop:
             self._finish(work.slot, job, 'length')
 
     def _give_way(self, batch: list[Work[Job]], decoded: Decoded) -> None:
-        """After an aborted or refused batch, see what is in the cache; a full cache ends the largest request."""
+        """After an aborted or refused batch, go back to before it; a full cache ends the largest request."""
         for work in batch:
-            self._trim(work.slot, self.runner.length(work.slot.id))
+            self._trim(work.slot, min(len(work.slot.tokens), self.runner.length(work.slot.id)))
         if decoded is Decoded.FULL:
             largest = max(batch, key=lambda work: len(work.slot.tokens))
             self._finish(largest.slot, largest.request, 'length')
@@ -165,7 +167,7 @@ class StepLoop:
         self._report(job, self._finished(job, reason))
 
     def _finished(self, job: Job, reason: FinishReason) -> Finished:
-        now = time.monotonic()
+        now = time.perf_counter()
         started = job.started_at or now
         first = job.first_token_at or now
         return Finished(

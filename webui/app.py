@@ -72,7 +72,7 @@ def _head() -> str:
         return f'/static/{name}?v={(STATIC / name).stat().st_mtime_ns}'
 
     styles = [f'<link rel="stylesheet" href="{address(name)}">' for name in STYLES]
-    scripts = [f'<script defer src="{address(name)}"></script>' for name in SCRIPTS]
+    scripts = [f'<script type="module" src="{address(name)}"></script>' for name in SCRIPTS]
     return '\n'.join([*styles, *scripts])
 
 

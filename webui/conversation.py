@@ -51,7 +51,7 @@ class Conversation:
         self._generation: Generation | None = None
         self._sending = False
         self._pending: list[str] = []
-        self._saved_at = 0.0
+        self._flushing: asyncio.TimerHandle | None = None
         self.state: State = 'idle'
         self.place = 0
         self.progress: PromptProgress | None = None
@@ -98,19 +98,21 @@ class Conversation:
     async def regenerate(self) -> None:
         """Answer the last user message anew; the old reply stays in the chat's tree beside the new one."""
         self._require_idle()
-        last = self.chat.path()[-1:]
-        if last and last[0].role == 'assistant':
-            self.chat.leaf = last[0].parent
+        questions = [message.id for message in self.chat.path() if message.role == 'user']
+        if not questions:
+            return
+        if self.chat.leaf != questions[-1]:
+            self.chat.leaf = questions[-1]
             self.replaced.emit()
-        if self.chat.leaf:
-            self._start()
+        self._start()
 
     def stop(self) -> None:
         """End the reply now; what came stays."""
         if self._generation:
             self._generation.cancel()
         elif self._task:
-            self._task.cancel()
+            # Not at once: a task that is cancelled before its first step never runs, and its reply would never end.
+            asyncio.get_running_loop().call_soon(self._cancel)
 
     async def wait(self) -> None:
         """Return when no reply is running any more."""
@@ -133,7 +135,6 @@ class Conversation:
 
     async def save(self) -> None:
         """Write the chat; a failure is kept in `problem` for the page, and the text in memory."""
-        self._saved_at = time.monotonic()
         try:
             await self._store.save(self.chat)
             problem = ''
@@ -148,17 +149,22 @@ class Conversation:
             raise ReplyRunning('A reply is still being written. Wait for it or stop it first.')
 
     async def _save_with(self, message: StoredMessage) -> None:
-        leaf = self.chat.leaf
+        leaf, updated = self.chat.leaf, self.chat.updated
         self.chat.append(message)
         try:
             await self._store.save(self.chat)
         except StoreError:
             del self.chat.messages[message.id]
-            self.chat.leaf = leaf
+            self.chat.leaf, self.chat.updated = leaf, updated
+            self.replaced.emit()
             raise
 
     def _start(self) -> None:
         self._task = asyncio.create_task(self._reply(), name=f'reply {self.chat.id}')
+
+    def _cancel(self) -> None:
+        if self._task:
+            self._task.cancel()
 
     async def _reply(self) -> None:
         message = StoredMessage(role='assistant', content='')
@@ -179,6 +185,7 @@ class Conversation:
         saver.cancel()
         self._flush(message)
         self._generation = self._task = self.progress = None
+        self.place = 0
         self._enter('idle')
         self.finished.emit(message)
         await self.save()
@@ -226,11 +233,13 @@ class Conversation:
             self._enter('streaming')
         self.tokens += tokens
         if text and not self._pending:
-            asyncio.get_running_loop().call_later(FLUSH_SECONDS, self._flush, message)
+            self._flushing = asyncio.get_running_loop().call_later(FLUSH_SECONDS, self._flush, message)
         if text:
             self._pending.append(text)
 
     def _flush(self, message: StoredMessage) -> None:
+        if self._flushing:
+            self._flushing.cancel()  # it would put the text of the next reply into this one
         text, self._pending = ''.join(self._pending), []
         if text:
             message.content += text
@@ -273,6 +282,8 @@ class Conversations:
             conversation.stop()
             await conversation.wait()
         await self._store.delete(chat_id)
+        if conversation:
+            conversation.stop()  # again, for a message that was being saved
 
     async def close(self) -> None:
         """Stop every reply and wait until they are saved."""

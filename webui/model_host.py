@@ -212,7 +212,7 @@ class Activity:
 
     def take(self) -> tuple[str, str] | None:
         """Return model and phase that the last process died with, once."""
-        with suppress(OSError, ValueError, KeyError):
+        with suppress(OSError, ValueError, LookupError, TypeError):
             found = json.loads(self._path.read_text(encoding='utf-8'))
             self.clear()
             return found['model'], found['phase']

@@ -25,13 +25,15 @@ class Notices:
         self._kept: list[str] = []
 
     def add(self, text: str) -> None:
-        """Tell every open page, and the next one that opens; safe only on the event loop."""
+        """Tell every open page, or the next one that opens; safe only on the event loop."""
         logger.warning(text)
-        self._kept.append(text)
-        self.added.emit(text)
+        if self.added.callbacks:
+            self.added.emit(text)
+        else:
+            self._kept.append(text)
 
     def take(self) -> list[str]:
-        """Return what was said so far, once."""
+        """Return what nobody has seen yet, once."""
         kept, self._kept = self._kept, []
         return kept
 
@@ -83,7 +85,7 @@ class Services:
     def _crash_notice(self, died_with: tuple[str, str] | None) -> str:
         if not self.crash and not died_with:
             return ''
-        what = self.crash.reason if self.crash else 'The app ended without warning.'
+        what = f'The app {self.crash.reason}.' if self.crash else 'The app ended without warning.'
         if not died_with:
             return f'{what} It was started again; your chats are as they were.'
         model_id, phase = died_with

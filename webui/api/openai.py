@@ -96,6 +96,8 @@ class OpenAIApi:
         host = self._services.host
         async with self._turn:
             if model_id and model_id != self._present():
+                if host.engine:
+                    await host.engine.idle()
                 host.load(model_id)
             try:
                 engine = await host.ready()

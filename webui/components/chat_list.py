@@ -69,14 +69,19 @@ class ChatList(Region):
 
     def _row(self, summary: ChatSummary) -> ui.element:
         with ui.element('div').classes('chat-item').props('data-testid=chat-item') as row:
-            link = ui.element('button').classes('chat-link').on('click', lambda: self._on_open(summary.id))
+            link = ui.element('button').classes('chat-link').on('click', lambda: self._run(self._on_open(summary.id)))
             link.props['title'] = summary.title
             with link:
                 ui.label(summary.title).classes('ellipsis')
             with ui.element('div').classes('chat-actions'):
-                icon_button('edit', 'Rename', lambda: self._on_rename(summary), testid='rename-chat')
-                icon_button('delete', 'Delete', lambda: self._on_delete(summary), testid='delete-chat')
+                icon_button('edit', 'Rename', lambda: self._run(self._on_rename(summary)), testid='rename-chat')
+                icon_button('delete', 'Delete', lambda: self._run(self._on_delete(summary)), testid='delete-chat')
         return row
+
+    async def _run(self, work: Awaitable[None]) -> None:
+        # In the context of the list, because the row that was clicked may be gone before the work is done.
+        with self:
+            await work
 
     def _more(self) -> None:
         self._count += PAGE

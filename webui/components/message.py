@@ -11,7 +11,7 @@ from webui.components.region import Region
 from webui.components.streaming import StreamingMarkdown
 from webui.conversation import Conversation
 
-SHOWN_CHARACTERS = 20_000
+SHOWN_CHARACTERS = 6_000
 """Of a message by the user; more is shown on request, because a page with a book in it is slow."""
 ENDINGS = {
     'length': 'The reply ended because the context or the token limit was reached.',
@@ -37,11 +37,11 @@ class UserMessage(ui.element):
         _describe(self, message)
         with self:
             bubble = ui.label(message.content[:SHOWN_CHARACTERS]).classes('bubble')
+            if len(message.content) > SHOWN_CHARACTERS:
+                size = f'Show all {len(message.content):,} characters'
+                more = text_button(size, lambda: bubble.set_text(message.content)).classes('show-all')
+                more.on_click(more.delete)
             with ui.element('div').classes('message-actions'):
-                if len(message.content) > SHOWN_CHARACTERS:
-                    size = f'Show all {len(message.content):,} characters'
-                    more = text_button(size, lambda: bubble.set_text(message.content))
-                    more.on_click(more.delete)
                 icon_button('content_copy', 'Copy', lambda: actions.copy(message))
 
 

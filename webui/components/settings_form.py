@@ -42,6 +42,7 @@ class SettingsForm(ui.element, Generic[S]):
 
     def _set(self, name: str, value: Any) -> Outcome:
         if getattr(self.settings, name) == value:
+            self._rows[name].show(value)  # in place of one that was refused
             return None
         try:
             self.settings = type(self.settings).model_validate({**self.settings.model_dump(), name: value})
@@ -79,8 +80,9 @@ class _Row(ui.element):
         self.classes(add='is-changed' if changed else '', remove='' if changed else 'is-changed')
 
     def complain(self) -> None:
-        setting = self._setting
-        self._error.set_text(f'Between {setting.minimum:,g} and {setting.maximum:,g}. The old value stays.')
+        minimum, maximum = self._setting.minimum, self._setting.maximum
+        reason = 'Too many of them.' if minimum is None else f'Between {minimum:,} and {maximum:,}.'
+        self._error.set_text(f'{reason} The old value stays.')
         self._error.set_visibility(True)
 
     def _name(self) -> None:

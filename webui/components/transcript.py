@@ -98,6 +98,8 @@ class Transcript(ui.element, component='transcript.js'):
         return bool(conversation and conversation.is_running and message.id == conversation.chat.leaf)
 
     def _add(self, message: StoredMessage) -> None:
+        if message.id in [view.props['data-message-id'] for view in self._messages]:
+            return  # this tab was opened while the message was being saved
         if self._messages:
             self._append(message)
         else:

@@ -34,7 +34,9 @@ class ChatPage:
         self._conversation: Conversation | None = None
         self._hinted_at = 0.0
         self._build()
-        services.notices.added.subscribe(self._toasts.show)
+        services.notices.added.subscribe(self._notify)
+        for notice in services.notices.take():
+            self._notify(notice)
         ui.on('command', lambda event: self._command(event.args))
         ui.on('visit', lambda event: self.visit(event.args))
 
@@ -181,7 +183,7 @@ class ChatPage:
             await conversation.change(title=title)
 
     async def _ask_title(self, summary: ChatSummary) -> None:
-        with ui.dialog() as dialog, ui.card():
+        with self._toasts, ui.dialog() as dialog, ui.card():
             ui.label('Rename the chat')
             title = ui.input(value=summary.title).props('outlined dense autofocus aria-label=Title')
             title.on('keydown.enter', lambda: dialog.submit(title.value))
@@ -205,6 +207,9 @@ class ChatPage:
     async def _regenerate(self) -> None:
         assert self._conversation
         await self._guard(self._conversation.regenerate())
+
+    def _notify(self, notice: str) -> None:
+        self._toasts.show(notice, error=True)
 
     def _stop(self) -> None:
         if self._conversation:

@@ -1,4 +1,6 @@
 // Copying, for the buttons of messages and of code blocks. The latter come and go, so one listener serves all of them.
+globalThis.copyText = copyText;
+
 async function copyText(text) {
   try {
     await navigator.clipboard.writeText(text);

@@ -1,0 +1,448 @@
+"""The chat page as a browser tab holds it: what is shown, and what its fields and buttons do."""
+
+import asyncio
+import html
+import re
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from nicegui import app, ui
+from nicegui.storage import Storage
+from nicegui.testing import User, UserInteraction
+from nicegui.testing.user_simulation import user_simulation
+
+from inference.settings import SamplingSettings
+from presets.errors import StoreError
+from tests import tiny_models as tiny
+from tests.webui.conftest import app_config
+from webui.app import create
+from webui.conversation import Conversation
+from webui.services import Services
+
+EVIL = '<script>alert(1)</script> <img src=x onerror=alert(2)> {{ 7*7 }} :prop="x" </textarea>'
+
+
+class Tab:
+    """A tab of a simulated browser, with the app behind it."""
+
+    def __init__(self, user: User, services: Services) -> None:
+        self.user, self.services = user, services
+
+    async def open(self, conversation: Conversation | None = None) -> None:
+        await self.user.open(f'/c/{conversation.chat.id}' if conversation else '/')
+
+    async def conversation(self) -> Conversation:
+        """The conversation that the tab shows."""
+        [chat_id] = [part.props['chatId'] for part in self.elements() if 'chatId' in part.props]
+        return await self.services.conversations.open(chat_id)
+
+    async def say(self, text: str) -> Conversation:
+        """Send a message, as the composer does, and wait for the reply."""
+        conversation = await self.conversation()
+        await conversation.send(text)
+        await conversation.wait()
+        return conversation
+
+    def elements(self) -> list[ui.element]:
+        everything = self.user.current_layout.descendants()
+        return [part for part in everything if all(above.visible for above in (part, *part.ancestors()))]
+
+    def parts(self, testid: str) -> list[Any]:
+        return [part for part in self.elements() if part.props.get('data-testid') == testid]
+
+    def part(self, testid: str) -> Any:
+        [part] = self.parts(testid)
+        return part
+
+    def reply_shows(self, text: str) -> bool:
+        last = self.parts('message')[-1:]
+        return bool(last) and last[0].props['data-role'] == 'assistant' and text in words(last[0])
+
+    def texts(self, testid: str) -> list[str]:
+        """The words in each part of this name."""
+        return [words(part) for part in self.parts(testid)]
+
+    def sees(self, text: str) -> bool:
+        return any(text in words(part) for part in self.elements() if isinstance(part, ui.label))
+
+    def enter(self, testid: str, value: object) -> None:
+        """Put a value into a field."""
+        with self.user:
+            self.part(testid).set_value(value)
+
+    def click(self, name: str) -> None:
+        """Click the first button with this test id, text or accessible name."""
+        buttons = [part for part in self.elements() if isinstance(part, ui.button) and name in names(part)]
+        assert buttons, f'there is no button {name}'
+        UserInteraction(self.user, {buttons[0]}, None).click()
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        """Return once the page is as expected; its handlers run in the background."""
+        deadline = time.monotonic() + 20
+        while not condition():
+            assert time.monotonic() < deadline, 'it did not come true'
+            await asyncio.sleep(0.01)
+
+
+def words(part: ui.element) -> str:
+    """What a person reads in a part of the page."""
+    found: list[str] = []
+    for element in (part, *part.descendants()):
+        if isinstance(element, ui.label):
+            found.append(element.text)
+        elif isinstance(element, ui.html):
+            found.append(html.unescape(re.sub(r'<[^>]*>', '', element.content)).strip())
+        elif isinstance(element, ui.button) and element.text:
+            found.append(element.text)
+    return ' '.join(filter(None, found))
+
+
+def names(part: ui.button) -> list[str]:
+    return [part.text, part.props.get('aria-label', ''), part.props.get('data-testid', '')]
+
+
+@asynccontextmanager
+async def tab_of(folder: Path, model: str) -> AsyncIterator[Tab]:
+    """Open a tab; whatever fails in its handlers fails the test."""
+    errors: list[Exception] = []
+    async with user_simulation() as user:
+        app.on_exception(errors.append)
+        services = Services(app_config(folder, model), crash=None)
+        await services.start()
+        create(services)
+        tab = Tab(user, services)
+        await tab.open()
+        yield tab
+        await services.close()
+    assert errors == []
+
+
+@pytest.fixture
+def simulation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep NiceGUI's files below `tmp_path`, and the modules that its simulation would have imported again."""
+    monkeypatch.setattr(Storage, 'path', tmp_path / 'storage')
+    for name in ('webui', 'webui.app'):
+        monkeypatch.setitem(sys.modules, name, sys.modules[name])
+
+
+@pytest.fixture
+async def tab(tmp_path: Path, simulation: None) -> AsyncIterator[Tab]:
+    """A tab of an app whose model repeats each message at once."""
+    async with tab_of(tmp_path, 'echo@0') as tab:
+        await tab.services.host.ready()
+        yield tab
+
+
+@pytest.fixture
+async def slow_tab(tmp_path: Path, simulation: None) -> AsyncIterator[Tab]:
+    """A tab of an app whose model repeats each message, 20 words a second."""
+    async with tab_of(tmp_path, 'echo@20') as tab:
+        await tab.services.host.ready()
+        yield tab
+
+
+@pytest.fixture
+async def tab_without_model(tmp_path: Path, simulation: None) -> AsyncIterator[Tab]:
+    async with tab_of(tmp_path, 'none') as tab:
+        yield tab
+
+
+# The conversation
+
+
+async def test_a_message_and_its_reply_are_shown(tab: Tab) -> None:
+    assert 'What would you like to talk about?' in tab.texts('conversation')[0]
+
+    await tab.say('hello **there**')
+    question, reply = tab.parts('message')
+    assert (question.props['data-role'], reply.props['data-role']) == ('user', 'assistant')
+    assert 'hello **there**' in words(question)
+    assert 'hello there' in words(reply)
+    assert '2 tokens' in words(reply)
+    assert 'What would you like' not in tab.texts('conversation')[0]
+    assert tab.part('conversation').props['data-state'] == 'idle'
+    assert tab.part('chat-title').value == 'hello **there**'
+    assert tab.texts('chat-item') == ['hello **there**']
+    assert tab.texts('context-gauge') == ['4 / 100,000']
+
+
+async def test_a_reply_is_shown_while_it_is_written_and_can_be_stopped(slow_tab: Tab) -> None:
+    tab = slow_tab
+    conversation = await tab.conversation()
+    await conversation.send('one two three four five six seven eight nine ten')
+    await tab.until(lambda: tab.reply_shows('two'))
+    assert tab.part('conversation').props['data-state'] == 'streaming'
+    assert 'tok/s' in tab.texts('hint')[0]
+
+    [composer] = [part for part in tab.elements() if 'chatId' in part.props]
+    assert composer.props['running']
+    UserInteraction(tab.user, {composer}, None).trigger('stop')
+    await conversation.wait()
+    assert tab.part('conversation').props['data-state'] == 'idle'
+    assert 'Stopped.' in tab.texts('message')[-1]
+    assert 'ten' not in tab.texts('message')[-1]
+    assert 'Enter sends' in tab.texts('hint')[0]
+
+
+async def test_a_tab_that_comes_later_sees_the_running_reply(slow_tab: Tab) -> None:
+    tab = slow_tab
+    conversation = await tab.conversation()
+    await conversation.send('one two three four five six')
+    await tab.until(lambda: tab.reply_shows('two'))
+    await tab.open(conversation)
+    assert conversation.is_running
+    assert tab.reply_shows('one two')
+    await conversation.wait()
+    assert tab.reply_shows('one two three four five six')
+    assert len(tab.parts('message')) == 2
+
+
+async def test_a_tab_that_is_opened_while_a_message_is_saved_shows_it_once(tab: Tab) -> None:
+    conversation = await tab.say('first')
+    disk = threading.Event()
+    writing = asyncio.ensure_future(tab.services._writer.run(disk.wait))
+    sending = asyncio.ensure_future(conversation.send('second'))
+    await asyncio.sleep(0)
+    await tab.open(conversation)
+    disk.set()
+    await asyncio.gather(writing, sending)
+    await conversation.wait()
+    assert [part.props['data-role'] for part in tab.parts('message')] == ['user', 'assistant'] * 2
+
+
+async def test_a_message_that_could_not_be_saved_is_not_shown(tab: Tab, tmp_path: Path) -> None:
+    conversation = await tab.say('first')
+    (tmp_path / 'chats' / 'local').rename(tmp_path / 'moved')
+    disk = threading.Event()
+    writing = asyncio.ensure_future(tab.services._writer.run(disk.wait))
+    sending = asyncio.ensure_future(conversation.send('second'))
+    await asyncio.sleep(0)
+    await tab.open(conversation)
+    disk.set()
+    await writing
+    with pytest.raises(StoreError):
+        await sending
+    assert len(tab.parts('message')) == 2
+
+
+async def test_answering_again_shows_the_new_reply_in_place_of_the_old_one(tab: Tab) -> None:
+    conversation = await tab.say('a question')
+    old = tab.parts('message')[-1].props['data-message-id']
+    tab.click('regenerate')
+    await tab.until(lambda: len(conversation.chat.messages) == 3)
+    await conversation.wait()
+    assert len(tab.parts('message')) == 2
+    assert tab.parts('message')[-1].props['data-message-id'] != old
+
+
+async def test_a_failed_reply_says_why_and_can_be_tried_again(tab_without_model: Tab) -> None:
+    tab = tab_without_model
+    conversation = await tab.say('is anybody there?')
+    assert tab.texts('reply-error') == ['No model is loaded. Pick one in the model menu first. Try again Settings']
+
+    tab.services.host.load('echo@0')
+    await tab.services.host.ready()
+    tab.click('Try again')
+    await tab.until(lambda: len(conversation.chat.messages) == 3)
+    await conversation.wait()
+    assert tab.parts('reply-error') == []
+    assert 'is anybody there?' in tab.texts('message')[-1]
+
+
+async def test_a_chat_that_cannot_be_saved_says_so_until_it_can(slow_tab: Tab, tmp_path: Path) -> None:
+    tab = slow_tab
+    conversation = await tab.conversation()
+    await conversation.send('one two three four five six seven eight nine ten eleven twelve thirteen fourteen')
+    (tmp_path / 'chats' / 'local').rename(tmp_path / 'moved')
+    await tab.until(lambda: tab.parts('save-problem'))
+    assert 'could not be saved' in tab.texts('save-problem')[0]
+    await conversation.wait()
+
+    (tmp_path / 'moved').rename(tmp_path / 'chats' / 'local')
+    tab.click('Save again')
+    await tab.until(lambda: not tab.parts('save-problem'))
+
+
+async def test_a_chat_that_does_not_exist_opens_an_empty_one_and_says_so(tab: Tab) -> None:
+    await tab.user.open('/c/nothing')
+    assert 'There is no such chat' in tab.texts('toast-error')[0]
+    assert not (await tab.conversation()).chat.messages
+
+
+# Settings
+
+
+async def test_a_changed_setting_belongs_to_the_chat(tab: Tab) -> None:
+    conversation = await tab.say('one two three')
+    tab.enter('setting-temperature', 1.5)
+    tab.enter('setting-max_tokens', 2)
+    tab.enter('system-prompt', 'Be brief.')
+    await tab.until(lambda: conversation.chat.system_prompt == 'Be brief.')
+    assert conversation.chat.sampling == SamplingSettings(temperature=1.5, max_tokens=2)
+    assert (await tab.say('four five six')).chat.path()[-1].content == 'four five'
+
+    tab.click('new-chat')
+    assert tab.part('setting-temperature').value == 0.7
+    assert tab.part('system-prompt').value == ''
+
+    await tab.open(conversation)
+    assert tab.part('setting-temperature').value == 1.5
+    assert tab.part('system-prompt').value == 'Be brief.'
+
+
+async def test_a_value_out_of_bounds_is_explained_and_the_old_one_stays(tab: Tab) -> None:
+    conversation = await tab.conversation()
+    tab.enter('setting-temperature', 1.5)
+    await tab.until(lambda: conversation.chat.sampling.temperature == 1.5)
+    tab.enter('setting-temperature', 7)
+    complaint = 'Between 0 and 5. The old value stays.'
+    assert tab.sees(complaint)
+    assert conversation.chat.sampling.temperature == 1.5
+
+    tab.enter('setting-temperature', 1.5)
+    assert not tab.sees(complaint)
+
+    tab.enter('setting-temperature', -1)
+    tab.click('Reset Temperature')
+    assert not tab.sees(complaint)
+    await tab.until(lambda: conversation.chat.sampling == SamplingSettings())
+    assert tab.part('setting-temperature').value == 0.7
+
+
+async def test_reset_works_for_a_value_that_was_never_taken(tab: Tab) -> None:
+    tab.enter('setting-top_k', -5)
+    tab.click('Reset Top-k')
+    assert not tab.sees('The old value stays.')
+    assert tab.part('setting-top_k').value == 40
+
+
+async def test_too_many_stop_strings_are_refused_in_words(tab: Tab) -> None:
+    conversation = await tab.conversation()
+    tab.enter('setting-stop', ['a', 'b'])
+    await tab.until(lambda: conversation.chat.sampling.stop == ('a', 'b'))
+    tab.enter('setting-stop', [f'stop {number}' for number in range(17)])
+    assert tab.sees('The old value stays.')
+    assert conversation.chat.sampling.stop == ('a', 'b')
+
+
+async def test_a_cleared_number_changes_nothing(tab: Tab) -> None:
+    conversation = await tab.conversation()
+    tab.enter('setting-top_k', None)
+    assert conversation.chat.sampling == SamplingSettings()
+
+
+@pytest.mark.usefixtures('simulation')
+async def test_load_settings_wait_for_apply_or_go_with_revert(tmp_path: Path) -> None:
+    (tmp_path / 'models').mkdir()
+    tiny.write_tiny_model(tmp_path / 'models' / 'tiny.gguf')
+    async with tab_of(tmp_path, 'tiny') as tab:
+        engine = await tab.services.host.ready()
+        assert not tab.parts('apply-load-settings')
+
+        tab.enter('setting-n_ctx', 256)
+        assert tab.part('apply-load-settings')
+        tab.click('Revert')
+        assert not tab.parts('apply-load-settings')
+        assert tab.part('setting-n_ctx').value == 8192
+        assert tab.services.host.engine is engine
+
+        tab.enter('setting-n_ctx', 256)
+        tab.click('Apply')
+        assert tab.services.host.state.is_busy
+        assert 'Checking tiny' in tab.texts('model-picker')[0]
+        assert (await tab.services.host.ready()).info.n_ctx == 256
+        assert not tab.parts('apply-load-settings')
+        assert tab.part('setting-n_ctx').value == 256
+        assert 'Context 256' in tab.texts('model-card')[0]
+
+
+# The list of chats
+
+
+async def test_a_deleted_chat_comes_back_with_undo(tab: Tab) -> None:
+    conversation = await tab.say('keep me')
+    tab.click('delete-chat')
+    await tab.until(lambda: tab.parts('toast'))
+    assert tab.texts('toast') == ['“keep me” is in the trash. Undo']
+    assert tab.texts('chat-item') == []
+    assert await tab.conversation() is not conversation, 'an empty one is shown'
+
+    tab.click('Undo')
+    await tab.until(lambda: tab.parts('chat-item'))
+    assert tab.parts('toast') == []
+    await tab.open(conversation)
+    assert 'keep me' in tab.texts('message')[0]
+
+
+async def test_a_chat_is_renamed_in_a_dialog_or_in_its_title(tab: Tab) -> None:
+    conversation = await tab.say('a question')
+    tab.enter('chat-title', 'First')
+    await tab.until(lambda: tab.texts('chat-item') == ['First'])
+
+    tab.click('rename-chat')
+    await tab.until(lambda: tab.sees('Rename the chat'))
+    [field] = [part for part in tab.elements() if part.props.get('aria-label') == 'Title']
+    with tab.user:
+        field.set_value('Second')  # type: ignore[attr-defined]
+    [button] = [part for part in tab.elements() if isinstance(part, ui.button) and part.text == 'Rename']
+    UserInteraction(tab.user, {button}, None).click()
+    await tab.until(lambda: tab.texts('chat-item') == ['Second'] and tab.part('chat-title').value == 'Second')
+    assert conversation.chat.title == 'Second'
+
+
+async def test_chats_are_switched_without_mixing(tab: Tab) -> None:
+    first = await tab.say('about the sea')
+    tab.click('new-chat')
+    second = await tab.say('about the wind')
+    assert second is not first
+    assert 'sea' not in tab.texts('conversation')[0]
+
+    with tab.user:
+        link = next(part for part in tab.elements() if part.props.get('title') == 'about the sea')
+    UserInteraction(tab.user, {link}, None).click()
+    await tab.until(lambda: 'about the sea' in tab.texts('conversation')[0])
+    await second.send('and more wind')
+    await second.wait()
+    assert 'wind' not in tab.texts('conversation')[0]
+    assert tab.part('chat-title').value == 'about the sea'
+
+
+# Notices, and what must not run
+
+
+@pytest.mark.usefixtures('simulation')
+async def test_a_notice_from_before_the_page_is_shown_and_a_later_one_too(tmp_path: Path) -> None:
+    (tmp_path / 'chats' / 'local').mkdir(parents=True)
+    (tmp_path / 'chats' / 'local' / 'broken.json').write_text('{')
+    async with tab_of(tmp_path, 'none') as tab:
+        assert 'broken.json is damaged' in tab.texts('toast-error')[0]
+        tab.services.notices.add('Something else happened.')
+        assert 'Something else happened.' in tab.texts('toast-error')[1]
+
+
+async def test_nothing_that_is_written_becomes_a_part_of_the_page(tab: Tab) -> None:
+    conversation = await tab.say(EVIL)
+    await conversation.change(title=EVIL, system_prompt=EVIL)
+    conversation.chat.path()[-1].error = EVIL
+    await tab.open(conversation)
+    tab.services.notices.add(EVIL)
+
+    assert tab.part('chat-title').value == tab.part('system-prompt').value == EVIL
+    assert tab.texts('chat-item') == [EVIL]
+    assert EVIL in tab.texts('message')[0]
+    assert '<script>alert(1)</script>' in tab.texts('message')[1], 'a reply shows it as text'
+    assert tab.texts('reply-error') == [f'{EVIL} Try again Settings']
+    assert EVIL in tab.texts('toast-error')[0]
+    for part in tab.elements():
+        if isinstance(part, ui.html):
+            assert not re.search('<(script|img|textarea)', part.content)
+        assert ':prop' not in part.props
+    source = (await tab.user.http_client.get(f'/c/{conversation.chat.id}')).text
+    assert '<script>alert(1)' not in source
+    assert '<img src=x' not in source
