@@ -15,13 +15,15 @@ from pathlib import Path
 from loguru import logger
 from pydantic import BaseModel
 
-from inference.errors import DecodeFailed, InferenceError, PreflightFailed
+from inference.errors import DecodeFailed, InferenceError, LoadFailed, PreflightFailed
 from inference.settings import LoadSettings
 
 ROOT = Path(__file__).parents[1]
 PROMPT_TOKENS = 40
 """More than one, because the code for prompts differs from the code for single tokens, and crashes apart from it."""
 DONE = 'done'
+REFUSED, NONSENSE = 3, 4
+"""How the child ends when the library says no, and when it computes something that cannot be right."""
 
 
 class Trial(BaseModel):
@@ -34,7 +36,8 @@ class Trial(BaseModel):
 async def preflight(path: Path, settings: LoadSettings, on_progress: Callable[[float], None]) -> None:
     """Load a model and decode with it in a child process; `on_progress` gets the share loaded.
 
-    Cancelling the call ends the child. Raises PreflightFailed with what the child died of, or said.
+    Cancelling the call ends the child. Raises LoadFailed with the library's reason, PreflightFailed if the
+    child died or what it computed is nonsense.
     """
     child = await asyncio.create_subprocess_exec(
         sys.executable, '-m', 'inference.preflight', cwd=ROOT,
@@ -50,6 +53,8 @@ async def preflight(path: Path, settings: LoadSettings, on_progress: Callable[[f
         if child.returncode is None:
             child.kill()
             await child.wait()
+    if code == REFUSED:
+        raise LoadFailed(said)
     if code != 0 or said != DONE:
         raise PreflightFailed(_explain(path, code, said, errors.decode(errors='replace')))
 
@@ -91,7 +96,7 @@ def main() -> None:
         _try(trial)
     except InferenceError as error:
         _say(str(error))
-        sys.exit(1)
+        sys.exit(NONSENSE if isinstance(error, DecodeFailed) else REFUSED)
     _say(DONE)
 
 

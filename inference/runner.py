@@ -103,7 +103,10 @@ class ModelRunner:
             C.llama_model_free(model) if model else None
             raise LoadCancelled
         if not model:
-            raise LoadFailed(f'llama.cpp could not load {path.name}: {LIBRARY_LOG.reason()}')
+            raise LoadFailed(
+                f'llama.cpp could not load {path.name}: {LIBRARY_LOG.reason()} '
+                'Pick another file, or update the app if this model is newer than it.'
+            )
         try:
             return cls(model, _context(model, path.name, settings, n_slots), n_slots=n_slots)
         except LoadFailed:

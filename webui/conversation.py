@@ -25,7 +25,7 @@ from inference.engine import Generation
 from inference.errors import InferenceError, InvalidRequest
 from inference.settings import SamplingSettings
 from presets.chats import Chat, ChatStore, StoredMessage
-from presets.errors import StoreError
+from presets.errors import NotFound, StoreError
 from webui.model_host import ModelHost
 
 State = Literal['idle', 'waiting', 'prefill', 'streaming']
@@ -33,6 +33,8 @@ FLUSH_SECONDS = 0.04
 """Text reaches the pages 25 times a second at most."""
 SAVE_SECONDS = 0.5
 """A crash costs at most this much of a reply, and the time of one write."""
+RETRY_SECONDS = 2.0
+"""How often a chat is tried again that could not be saved."""
 
 
 class ReplyRunning(InvalidRequest):
@@ -49,7 +51,8 @@ class Conversation:
         self._store, self._host = store, host
         self._task: asyncio.Task[None] | None = None
         self._generation: Generation | None = None
-        self._sending = False
+        self._saver: asyncio.Task[None] | None = None
+        self._sending = self._unsaved = False
         self._pending: list[str] = []
         self._flushing: asyncio.TimerHandle | None = None
         self.state: State = 'idle'
@@ -135,11 +138,11 @@ class Conversation:
 
     async def save(self) -> None:
         """Write the chat; a failure is kept in `problem` for the page, and the text in memory."""
+        problem, self._unsaved = '', False
         try:
             await self._store.save(self.chat)
-            problem = ''
         except StoreError as error:
-            problem = str(error)
+            problem, self._unsaved = str(error), not isinstance(error, NotFound)
         if problem != self.problem:
             self.problem = problem
             self.changed.emit()
@@ -171,7 +174,8 @@ class Conversation:
         self.chat.append(message)
         self.added.emit(message)
         self._enter('waiting')
-        saver = asyncio.create_task(self._save_while_running())
+        if not self._saver or self._saver.done():
+            self._saver = asyncio.create_task(self._keep_saved())
         try:
             await self._generate(message)
         except asyncio.CancelledError:
@@ -182,7 +186,6 @@ class Conversation:
             logger.exception('A reply failed')
             message.finish_reason = 'error'
             message.error = 'The app met an error of its own; the log has the details. Try again.'
-        saver.cancel()
         self._flush(message)
         self._generation = self._task = self.progress = None
         self.place = 0
@@ -245,10 +248,12 @@ class Conversation:
             message.content += text
             self.extended.emit(message, text)
 
-    async def _save_while_running(self) -> None:
-        while True:
-            await asyncio.sleep(SAVE_SECONDS)
-            await self.save()
+    async def _keep_saved(self) -> None:
+        """Save while a reply runs, and after it until the disk has taken it; the task keeps the chat in memory."""
+        while self.is_running or self._unsaved:
+            await asyncio.sleep(SAVE_SECONDS if self.is_running else RETRY_SECONDS)
+            if self.is_running or self._unsaved:
+                await self.save()
 
     def _enter(self, state: State) -> None:
         self.state = state

@@ -291,8 +291,10 @@ async def test_a_reply_goes_on_when_it_cannot_be_saved(
     assert conversation.problem == problems[-1], 'pages are told'
 
     repair_disk(tmp_path)
-    await conversation.save()
-    assert (conversation.problem, problems[-1]) == ('', '')
+    saved = asyncio.Event()
+    conversation.changed.subscribe(saved.set)
+    await saved.wait()
+    assert (conversation.problem, problems[-1]) == ('', ''), 'it is tried again by itself'
     assert on_disk(tmp_path, conversation)[reply.id]['content'] == WORDS
 
 

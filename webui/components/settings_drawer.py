@@ -95,7 +95,7 @@ class SettingsDrawer(Region):
         self._bar.set_visibility(False)
 
     def _set_load(self, settings: LoadSettings) -> None:
-        self._bar.set_visibility(settings != self._loaded)
+        self._bar.set_visibility(bool(self._model_id) and settings != self._loaded)
 
     def _apply(self) -> None:
         self._services.host.load(self._model_id, self._load.settings)
