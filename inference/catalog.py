@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.util
+import itertools
 import os
 import re
 import unicodedata
@@ -156,10 +157,7 @@ def _named(headers: Iterable[Header]) -> Iterator[ModelFile]:
 def _candidates(stem: str, folder: str) -> Iterator[str]:
     plain, full = _address(stem), _address(f'{folder}-{stem}')
     yield from (plain, full)
-    number = 2
-    while True:
-        yield f'{full}-{number}'
-        number += 1
+    yield from (f'{full}-{number}' for number in itertools.count(2))
 
 
 def _address(text: str) -> str:

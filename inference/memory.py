@@ -10,7 +10,8 @@ from pathlib import Path
 import psutil
 
 from inference.errors import NotEnoughMemory
-from inference.gguf import TENSOR_TYPES, Header
+from inference.gguf import Header
+from inference.gguf_reader import TENSOR_TYPES
 from inference.settings import KVType, LoadSettings
 
 _STEP = 256  # llama.cpp rounds the cells of a KV cache up to this

@@ -129,11 +129,6 @@ class ModelRunner:
         """The text of the token that ends a text; empty if the model has none."""
         return self._special_text(C.llama_vocab_eos(self._vocab))
 
-    @property
-    def adds_bos(self) -> bool:
-        """Whether the model wants its `bos` before every prompt."""
-        return bool(C.llama_vocab_get_add_bos(self._vocab))
-
     def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
         """Return the token ids of `text`; safe on any thread."""
         data = text.encode('utf-8', 'replace')
@@ -323,9 +318,10 @@ def default_threads() -> int:
 
     llama.cpp's threads wait for each other by spinning: one that has to share its core stalls them all.
     """
-    allowed = len(psutil.Process().cpu_affinity() or ()) if hasattr(psutil.Process, 'cpu_affinity') else 0
     cores = psutil.cpu_count(logical=False) or 1
-    return max(1, min(cores, allowed or cores) - 1)
+    if sys.platform == 'linux':
+        cores = min(cores, len(os.sched_getaffinity(0)))
+    return max(1, cores - 1)
 
 
 def library_version() -> str:

@@ -155,7 +155,7 @@ class SamplingSettings(BaseModel):
         le=1,
     )
     repeat_penalty: float = _sampling(
-        1.0,
+        1.1,
         'Repeat penalty',
         'Makes tokens of the last part of the chat less likely; 1 changes nothing.',
         group='Repetition',

@@ -1,20 +1,18 @@
-"""A chat is a tree of messages in one file; the list of all chats is in memory."""
+"""Each chat is a file of its own; the list of all chats is in memory."""
 
 import asyncio
 import os
 import re
-import secrets
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import TypeAdapter
 
-from inference.chat import Role
 from inference.settings import SamplingSettings
+from presets.chat import Chat, ChatSummary
 from presets.errors import DamagedFile, NotFound, StoreError
 from presets.migrations import Tables, salvage
 from presets.storage import Database, Report, Stamp, Writer, encode, explained, move, on_loop, write_file
@@ -23,106 +21,6 @@ INDEX_SECONDS = 30.0
 
 # Not every name is a file of its own: `index` is ours, the others are devices on Windows.
 _ID = re.compile(r'(?!(?i:index|con|prn|aux|nul|com\d|lpt\d)$)[A-Za-z0-9_-]{1,64}')
-
-
-def _new_id() -> str:
-    return secrets.token_hex(8)
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
-class StoredMessage(BaseModel):
-    """One turn; an assistant message without a `finish_reason` is still being written."""
-
-    model_config = ConfigDict(extra='forbid')
-
-    id: str = Field(default_factory=_new_id)
-    parent: str | None = None
-    role: Role
-    content: str
-    created: AwareDatetime = Field(default_factory=_now)
-    model: str = ''
-    finish_reason: Literal['stop', 'length', 'cancelled', 'interrupted', 'error'] | None = None
-    error: str = ''
-    prompt_tokens: int = 0
-    cached_tokens: int = 0
-    completion_tokens: int = 0
-    queued: float = 0.0
-    prefill: float = 0.0
-    decode: float = 0.0
-
-
-class Chat(BaseModel):
-    """A tree of messages by their `parent`; the conversation on screen is the path that ends at `leaf`."""
-
-    model_config = ConfigDict(extra='forbid')
-
-    id: str = Field(default_factory=_new_id)
-    title: str = ''
-    created: AwareDatetime = Field(default_factory=_now)
-    updated: AwareDatetime = Field(default_factory=_now)
-    system_prompt: str = ''
-    sampling: SamplingSettings = SamplingSettings()
-    messages: dict[str, StoredMessage] = {}
-    leaf: str | None = None
-
-    @classmethod
-    def new(cls) -> Self:
-        return cls()
-
-    def path(self) -> list[StoredMessage]:
-        """The messages from the root to the leaf; a missing parent or a circle ends it."""
-        path: dict[str, StoredMessage] = {}
-        at = self.leaf
-        while at in self.messages and at not in path:
-            path[at] = self.messages[at]
-            at = path[at].parent
-        return list(path.values())[::-1]
-
-    def append(self, message: StoredMessage) -> None:
-        """Add the message below the leaf and make it the leaf."""
-        message.parent = self.leaf
-        self.messages[message.id] = message
-        self.leaf = message.id
-        self.updated = _now()
-
-    @property
-    def display_title(self) -> str:
-        """The title, or how the first question begins."""
-        questions = (message.content.split('\n') for message in self.path() if message.role == 'user')
-        lines = (line.strip() for line in next(questions, []))
-        return self.title or next(filter(None, lines), 'New chat')[:60]
-
-    def mark_interrupted(self) -> None:
-        """Close the replies that were being written when the app ended."""
-        for message in self.messages.values():
-            if message.role == 'assistant' and message.finish_reason is None:
-                message.finish_reason = 'interrupted'
-
-
-class ChatSummary(BaseModel):
-    """A chat as the list shows it; `model` made the last reply on screen."""
-
-    model_config = ConfigDict(extra='forbid', frozen=True)
-
-    id: str
-    title: str
-    updated: AwareDatetime
-    model: str
-    message_count: int
-
-    @classmethod
-    def of(cls, chat: Chat) -> Self:
-        models = (message.model for message in reversed(chat.path()) if message.role == 'assistant')
-        return cls(
-            id=chat.id,
-            title=chat.display_title,
-            updated=chat.updated,
-            model=next(models, ''),
-            message_count=len(chat.messages),
-        )
 
 
 Entry = tuple[Stamp, ChatSummary]

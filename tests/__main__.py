@@ -22,6 +22,7 @@ from webui.launch import CannotLaunch, browser_options
 
 PROJECT = Path(__file__).parent.parent
 BROWSER_TESTS = 'tests/browser'
+ROOMS = ('inference', 'presets', 'runtimes', 'webui')
 NO_BROWSER = (
     'No browser could be started, and none could be installed. Install Chromium or Google Chrome, '
     'or run: uv run --group dev playwright install --with-deps chromium'
@@ -60,7 +61,8 @@ def _lint() -> Score:
 
 
 def _types() -> Score:
-    return _check('mypy')
+    windows = _check('mypy', '--platform', 'win32', *(f'--package={room}' for room in ROOMS))
+    return _check('mypy') + windows
 
 
 def _unit() -> Score:

@@ -24,7 +24,8 @@ from inference.chat import (
 from inference.engine import Generation
 from inference.errors import InferenceError, InvalidRequest
 from inference.settings import SamplingSettings
-from presets.chats import Chat, ChatStore, StoredMessage
+from presets.chat import Chat, StoredMessage
+from presets.chats import ChatStore
 from presets.errors import NotFound, StoreError
 from webui.model_host import ModelHost
 

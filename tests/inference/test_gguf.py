@@ -11,7 +11,8 @@ import pytest
 
 from inference.catalog import starter_model
 from inference.errors import InvalidModelFile
-from inference.gguf import TENSOR_TYPES, ArraySummary, check_usable, read_header
+from inference.gguf import check_usable, read_header
+from inference.gguf_reader import TENSOR_TYPES, ArraySummary
 from tests import tiny_models as tiny
 
 

@@ -5,7 +5,8 @@ import resource
 import sys
 from pathlib import Path
 
-from presets.chats import Chat, ChatStore, StoredMessage
+from presets.chat import Chat, StoredMessage
+from presets.chats import ChatStore
 from presets.errors import StoreError
 from presets.storage import Writer
 

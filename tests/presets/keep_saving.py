@@ -5,7 +5,8 @@ import sys
 from itertools import count
 from pathlib import Path
 
-from presets.chats import Chat, ChatStore, StoredMessage
+from presets.chat import Chat, StoredMessage
+from presets.chats import ChatStore
 from presets.storage import Writer
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from inference.settings import SamplingSettings
-from presets.chats import Chat, ChatStore, StoredMessage
+from presets.chat import Chat, StoredMessage
+from presets.chats import ChatStore
 from presets.errors import DamagedFile, NotFound, StoreError
 from presets.storage import Writer
 

@@ -8,7 +8,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from inference.catalog import Catalog
-from presets.chats import ChatStore, StoredMessage
+from presets.chat import StoredMessage
+from presets.chats import ChatStore
 from presets.models import ModelStore
 from presets.storage import Writer
 from webui.conversation import Conversations

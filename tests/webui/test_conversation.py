@@ -10,7 +10,8 @@ import pytest
 
 from inference.errors import InvalidRequest
 from inference.settings import SamplingSettings
-from presets.chats import ChatStore, StoredMessage
+from presets.chat import StoredMessage
+from presets.chats import ChatStore
 from presets.errors import NotFound, StoreError
 from presets.storage import Writer
 from webui.conversation import SAVE_SECONDS, Conversation, Conversations, ReplyRunning

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from presets.chats import Chat, ChatStore
+from presets.chat import Chat
+from presets.chats import ChatStore
 from presets.storage import Writer
 from tests.webui.keep_chatting import Said, chat
 

@@ -9,7 +9,8 @@ from types import FrameType
 
 import pytest
 
-from webui.markdown import LIMIT, PIECE_SIZE, Block, BlockSplitter, code_body, render
+from webui.blocks import LIMIT, PIECE_SIZE, Block, BlockSplitter
+from webui.markdown import code_body, render
 
 REPLY = '''\
 # A title

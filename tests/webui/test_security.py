@@ -21,8 +21,9 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Origin
 
+from webui.access import Throttle, local_path
 from webui.config import AppConfig
-from webui.security import Throttle, install, load_secret, local_path
+from webui.security import install, load_secret
 
 PROJECT = Path(__file__).parents[2]
 CODE = 'abcd-efgh'

@@ -8,7 +8,7 @@ import pytest
 
 from inference.engine import Engine
 from inference.errors import NoModelLoaded
-from presets.chats import Chat, StoredMessage
+from presets.chat import Chat, StoredMessage
 from tests import tiny_models as tiny
 from tests.webui.conftest import app_config, started
 from webui.services import Services

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 
-from presets.chats import StoredMessage
+from presets.chat import StoredMessage
 from webui.bench.browser import NEW_CHAT, REPLY, Tab, open_browser
 from webui.bench.report import Report, Target
 from webui.launch import RunningApp, start_app

@@ -26,7 +26,7 @@ from webui.bench.report import Cell, Report, Target
 
 TALK = 'Write a very long story about the sea, with many chapters. Never stop.'
 FILLER = 'The sailor looked at the waves and thought about the long way home, and the wind began to turn. '
-WARM_UP = SamplingSettings(max_tokens=8, seed=1)
+WARM_UP = SamplingSettings(max_tokens=8, seed=1, repeat_penalty=1)
 SEEDS = range(1, 9)
 """A reply that ends early is asked for again with the next of these; the prompt is in the cache by then."""
 LEAST_RATIO = 0.97
@@ -123,7 +123,9 @@ async def _talk(engine: LlamaEngine, text: str, tokens: int) -> list[Measurement
     """Ask until a reply is as long as it was wanted; the first try is the one that reads the prompt."""
     tries: list[Measurement] = []
     for seed in SEEDS:
-        tries.append(await measure(engine, _request(text, SamplingSettings(max_tokens=tokens, seed=seed))))
+        tries.append(
+            await measure(engine, _request(text, SamplingSettings(max_tokens=tokens, seed=seed, repeat_penalty=1)))
+        )
         if len(tries[-1].arrivals) == tokens:
             break
     return tries
@@ -139,7 +141,7 @@ def _measure_plain(path: Path, settings: LoadSettings, text: str, read: Measurem
         baseline.measure(text, WARM_UP, prompt_tokens=32, cached_tokens=0, count=8)
         return baseline.measure(
             text,
-            SamplingSettings(seed=1),
+            SamplingSettings(seed=1, repeat_penalty=1),
             prompt_tokens=read.prompt_tokens,
             cached_tokens=read.cached_tokens,
             count=len(talk.arrivals),

@@ -5,8 +5,9 @@ from datetime import datetime, timedelta
 
 from nicegui import ui
 
-from presets.chats import ChatStore, ChatSummary
-from webui.components.controls import icon_button, text_button
+from presets.chat import ChatSummary
+from presets.chats import ChatStore
+from webui.components.controls import icon_button, set_class, text_button
 from webui.components.region import Region
 
 PAGE = 100
@@ -52,7 +53,7 @@ class ChatList(Region):
         """Mark the chat that is open."""
         for row_id in (self._current, chat_id):
             if row := self._rows.get(row_id):
-                row.classes(add='current' if row_id == chat_id else '', remove='' if row_id == chat_id else 'current')
+                set_class(row, 'current', row_id == chat_id)
         self._current = chat_id
 
     def _draw(self, summaries: list[ChatSummary]) -> None:

@@ -32,6 +32,11 @@ def text_button(text: str, on_click: Handler, *, primary: bool = False, testid: 
     return button
 
 
+def set_class(element: ui.element, name: str, present: bool) -> None:
+    """Give an element a class, or take it away."""
+    element.classes(add=name if present else '', remove='' if present else name)
+
+
 class Toasts(Region):
     """Short messages above the composer that go by themselves, errors only when they are dismissed."""
 

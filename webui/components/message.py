@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from nicegui import ui
 
-from presets.chats import StoredMessage
+from presets.chat import StoredMessage
 from webui.components.controls import Handler, icon_button, text_button
 from webui.components.region import Region
 from webui.components.streaming import StreamingMarkdown

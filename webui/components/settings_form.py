@@ -7,7 +7,7 @@ from nicegui import ui
 from pydantic import BaseModel, ValidationError
 
 from inference.settings import Setting, describe
-from webui.components.controls import icon_button
+from webui.components.controls import icon_button, set_class
 
 S = TypeVar('S', bound=BaseModel)
 Outcome = Awaitable[None] | None
@@ -76,8 +76,7 @@ class _Row(ui.element):
             self._slider.set_value(value)
         self._showing = False
         self._error.set_visibility(False)
-        changed = value != self._setting.default
-        self.classes(add='is-changed' if changed else '', remove='' if changed else 'is-changed')
+        set_class(self, 'is-changed', value != self._setting.default)
 
     def complain(self) -> None:
         minimum, maximum = self._setting.minimum, self._setting.maximum

@@ -5,17 +5,9 @@ from collections.abc import Callable
 
 from nicegui import ui
 
+from webui.blocks import Block, BlockSplitter
 from webui.components.region import Region
-from webui.markdown import (
-    HIGHLIGHT_LIMIT,
-    Block,
-    BlockSplitter,
-    block_classes,
-    code_body,
-    code_head,
-    render,
-    render_block,
-)
+from webui.markdown import HIGHLIGHT_LIMIT, block_classes, code_body, code_head, render, render_block
 
 TAIL_INTERVAL = 0.03  # seconds; a little under the 1/25 s of the callers, so that none of their calls comes too early
 TAIL_SHARE = 20  # the tail is rendered again after this many times what it took last time: at most 5 % of a core

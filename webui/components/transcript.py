@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from nicegui import ui
 
-from presets.chats import StoredMessage
+from presets.chat import StoredMessage
 from webui.components.controls import text_button
 from webui.components.message import Actions, Reply, UserMessage
 from webui.components.model_picker import describe_state

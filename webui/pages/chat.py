@@ -6,11 +6,11 @@ from collections.abc import Awaitable
 from nicegui import ui
 
 from inference.errors import InferenceError
-from presets.chats import ChatSummary, StoredMessage
+from presets.chat import ChatSummary, StoredMessage
 from presets.errors import StoreError
 from webui.components.chat_list import ChatList
 from webui.components.composer import Composer
-from webui.components.controls import Toasts, icon_button, text_button
+from webui.components.controls import Toasts, icon_button, set_class, text_button
 from webui.components.message import Actions
 from webui.components.model_picker import ModelCard, ModelPicker
 from webui.components.region import Region
@@ -143,9 +143,7 @@ class ChatPage:
             used, n_ctx = replies[-1].prompt_tokens + replies[-1].completion_tokens, engine.info.n_ctx
             self._gauge_text.set_text(f'{used:,} / {n_ctx:,}')
             self._gauge_fill.style(f'width: {min(1, used / n_ctx):.1%}')
-            self._gauge_bar.classes(
-                add='tight' if used > TIGHT * n_ctx else '', remove='tight' if used <= TIGHT * n_ctx else ''
-            )
+            set_class(self._gauge_bar, 'tight', used > TIGHT * n_ctx)
 
     def _show_problem(self) -> None:
         conversation = self._conversation

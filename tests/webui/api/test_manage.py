@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 
 from inference.chat import clean_text
-from presets.chats import Chat
+from presets.chat import Chat
 from tests.webui.api.serving import Running
 
 Event = tuple[str, dict[str, Any]]
