@@ -186,7 +186,8 @@ class ModelRunner:
         if not logits:
             raise DecodeFailed('llama.cpp computed no scores for this step. Load the model again.')
         if sampler.penalizes:
-            penalize(np.ctypeslib.as_array(logits, (self.n_vocab,)), window, sampler.settings)
+            # Every prompt has ended turns in it; to penalize their token would make replies that never end.
+            penalize(np.ctypeslib.as_array(logits, (self.n_vocab,)), window, sampler.settings, self.ends)
         token: int = C.llama_sampler_sample(sampler.chain, self._context, row)
         return token
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 
 import numpy as np
 import numpy.typing as npt
@@ -36,12 +37,17 @@ def has_penalties(settings: SamplingSettings) -> bool:
     return settings.repeat_last_n > 0 and any(factors)
 
 
-def penalize(logits: npt.NDArray[np.float32], tokens: Sequence[int], settings: SamplingSettings) -> None:
-    """Change `logits` (n_vocab) in place by the last `repeat_last_n` of `tokens`.
+def penalize(
+    logits: npt.NDArray[np.float32],
+    tokens: Sequence[int],
+    settings: SamplingSettings,
+    exempt: AbstractSet[int] = frozenset(),
+) -> None:
+    """Change `logits` (n_vocab) in place by the last `repeat_last_n` of `tokens`, without those that are `exempt`.
 
     The same arithmetic as llama.cpp's `penalties` sampler, which walks the whole vocabulary instead.
     """
-    counts = Counter(tokens[-settings.repeat_last_n :])
+    counts = Counter(token for token in tokens[-settings.repeat_last_n :] if token not in exempt)
     ids = np.fromiter(counts.keys(), dtype=np.int64)
     seen = np.fromiter(counts.values(), dtype=np.float32)
     scores = logits[ids]

@@ -76,8 +76,9 @@ def test_a_seed_decides() -> None:
     assert drawn(-1) != drawn(-1)
 
 
-def test_penalties_are_off_by_default() -> None:
-    assert not has_penalties(SamplingSettings())
+def test_only_a_mild_repeat_penalty_is_on_by_default() -> None:
+    assert has_penalties(SamplingSettings())
+    assert not has_penalties(SamplingSettings(repeat_penalty=1))
     assert not has_penalties(SamplingSettings(repeat_penalty=1.2, repeat_last_n=0))
     assert has_penalties(SamplingSettings(presence_penalty=-0.5))
 
@@ -104,7 +105,15 @@ def test_penalties_are_those_of_llama_cpp(last_n: int, repeat: float, presence: 
 def test_penalties_touch_only_what_occurred_in_the_window() -> None:
     logits = np.ones(N_VOCAB, np.float32)
 
-    penalize(logits, [5, 6, 7, 7], SamplingSettings(repeat_last_n=3, frequency_penalty=0.5))
+    penalize(logits, [5, 6, 7, 7], SamplingSettings(repeat_last_n=3, frequency_penalty=0.5, repeat_penalty=1))
 
     assert np.flatnonzero(logits != 1).tolist() == [6, 7]
     assert logits[[6, 7]].tolist() == [0.5, 0]
+
+
+def test_the_tokens_that_end_a_reply_are_spared() -> None:
+    logits = np.ones(N_VOCAB, np.float32)
+
+    penalize(logits, [5, 6, 7], SamplingSettings(repeat_penalty=2), exempt={6})
+
+    assert np.flatnonzero(logits != 1).tolist() == [5, 7]

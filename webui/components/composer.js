@@ -90,7 +90,10 @@ export default {
       text.style.height = text.scrollHeight + 'px';
     },
     async copy(text) {
-      await copyText(text);
+      const button = document.activeElement;
+      if (!(await copyText(text))) return;
+      button?.classList.add('done');
+      setTimeout(() => button?.classList.remove('done'), 1500);
     },
     focus() {
       this.$refs.text.focus();

@@ -31,6 +31,7 @@ class SettingsDrawer(Region):
             with ui.element('div').classes('settings-body'):
                 self._draw_chat()
                 ui.label('Model').classes('settings-section')
+                ui.label('Needs a reload: changes wait for the button below.').classes('settings-note')
                 self._model = ui.element('div')
                 self._draw_theme(dark)
             self._draw_reload_bar()
