@@ -9,7 +9,8 @@ from llama_cpp import llama_cpp as C  # noqa: N812 (the name of its language)
 
 from inference.benchmark import Measurement
 from inference.errors import DecodeFailed, LoadFailed
-from inference.runner import Sampler, _context_params, _model_params  # the very same parameters, or nothing is compared
+from inference.library import context_params, model_params
+from inference.runner import Sampler
 from inference.settings import LoadSettings, SamplingSettings
 
 
@@ -18,10 +19,10 @@ class Baseline:
 
     def __init__(self, path: Path, settings: LoadSettings) -> None:
         C.llama_backend_init()
-        self._model = C.llama_model_load_from_file(os.fsencode(path), _model_params(settings))
+        self._model = C.llama_model_load_from_file(os.fsencode(path), model_params(settings))
         if not self._model:
             raise LoadFailed(f'llama.cpp could not load {path.name}.')
-        self._context = C.llama_init_from_model(self._model, _context_params(self._model, settings, 1))
+        self._context = C.llama_init_from_model(self._model, context_params(self._model, settings, 1))
         if not self._context:
             C.llama_model_free(self._model)
             raise LoadFailed(f'llama.cpp could not make a context of {settings.n_ctx:,} tokens for {path.name}.')

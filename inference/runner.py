@@ -1,4 +1,4 @@
-"""The only door to llama.cpp: loads a model, computes a batch, samples a token.
+"""The door to llama.cpp: loads a model, computes a batch, samples a token.
 
 Its C library ends the process on many kinds of bad input, so everything that crosses over is checked here first.
 Only `tokenize` and `count_tokens` may be called from any thread; the rest belongs to the thread that loaded the model.
@@ -8,29 +8,20 @@ import ctypes
 import os
 import sys
 import threading
-from collections import deque
 from collections.abc import Callable, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import psutil
 from llama_cpp import llama_cpp as C  # noqa: N812 (the name of its language)
-from loguru import logger
 
 from inference.errors import DecodeFailed, InvalidRequest, LoadCancelled, LoadFailed, ModelUnloaded
+from inference.library import LIBRARY_LOG, check_settings, context_params, model_params
 from inference.sampling import has_penalties, penalize, sampler_chain
 from inference.scheduler import Work
 from inference.settings import LoadSettings, SamplingSettings
 
-# Otherwise a fatal error in the library starts a debugger for its trace, which is slow and can hang.
-os.environ.setdefault('GGML_NO_BACKTRACE', '1')
-
-FLASH_ATTN_AUTO, FLASH_ATTN_OFF, FLASH_ATTN_ON = -1, 0, 1
-LOG_WARNING, LOG_ERROR, LOG_CONTINUED = 3, 4, 5
-GGML_TYPE_BF16 = 30  # the binding leaves it out
-UNQUANTIZED = ('f16', 'bf16', 'f32')
 PIECE_BYTES = 256
 TOKENIZE_LIMIT = 64_000_000
 """Characters; far above any context, far below what overflows the library's 32-bit lengths."""
@@ -86,7 +77,7 @@ class ModelRunner:
 
         Raises LoadCancelled, or LoadFailed with the library's own reason.
         """
-        _check_settings(settings)
+        check_settings(settings)
         C.llama_backend_init()
         LIBRARY_LOG.errors.clear()
         cancelled = False
@@ -96,7 +87,7 @@ class ModelRunner:
             cancelled = not on_progress(share)
             return not cancelled
 
-        params = _model_params(settings)
+        params = model_params(settings)
         params.progress_callback = C.llama_progress_callback(progress)
         model = C.llama_model_load_from_file(os.fsencode(path), params)
         if cancelled:
@@ -284,114 +275,16 @@ class _Batch:
         C.llama_batch_free(self.struct)
 
 
-class _LibraryLog:
-    """Receives llama.cpp's log: errors are kept to explain a failure, the rest goes to our own debug log."""
-
-    def __init__(self) -> None:
-        self.errors: deque[str] = deque(maxlen=20)
-        self._level = 0
-        self._callback = C.llama_log_callback(self._write)
-
-    def install(self) -> None:
-        C.llama_log_set(self._callback, None)
-
-    def reason(self) -> str:
-        """Return what the library said last, as a sentence."""
-        text = next((line for line in self.errors if 'failed to load model' not in line), '')
-        return f'{text.rstrip(".")}.' if text else 'it gave no reason.'
-
-    def _write(self, level: int, text: bytes, _: object) -> None:
-        self._level = level if level != LOG_CONTINUED else self._level
-        line = text.decode('utf-8', 'replace').strip()
-        if self._level >= LOG_ERROR and line:
-            self.errors.append(line.split(': ', 1)[-1])
-        if self._level >= LOG_WARNING and line.strip('.'):
-            logger.debug('llama.cpp: {}', line)
-
-
-# The library has one log for the whole process, and it needs the callback for as long as it lives.
-LIBRARY_LOG = _LibraryLog()
-LIBRARY_LOG.install()
-
-
-def default_threads() -> int:
-    """Return the physical cores that this process may use, less one for the page, the browser and the rest.
-
-    llama.cpp's threads wait for each other by spinning: one that has to share its core stalls them all.
-    """
-    cores = psutil.cpu_count(logical=False) or 1
-    if sys.platform == 'linux':
-        cores = min(cores, len(os.sched_getaffinity(0)))
-    return max(1, cores - 1)
-
-
-def library_version() -> str:
-    """Return what a preflight verdict depends on besides the file: the library and what it found of the CPU."""
-    import llama_cpp  # noqa: PLC0415 (only its version)
-
-    return f'{llama_cpp.__version__} {C.llama_print_system_info().decode()}'
-
-
-def supports_gpu() -> bool:
-    """Return whether this build of the library can use a GPU, and one is there."""
-    return bool(C.llama_supports_gpu_offload())
-
-
-def _model_params(settings: LoadSettings) -> Any:
-    params = C.llama_model_default_params()
-    params.n_gpu_layers = settings.n_gpu_layers
-    # llama.cpp's load modes: 0 reads, 1 maps, 2 locks, 3 maps and locks.
-    params.load_mode = settings.use_mmap + 2 * settings.use_mlock
-    params.use_extra_bufts = settings.use_extra_bufts
-    return params
-
-
-def _context_params(model: Any, settings: LoadSettings, n_slots: int) -> Any:
-    params = C.llama_context_default_params()
-    trained = C.llama_model_n_ctx_train(model)
-    params.n_ctx = min(settings.n_ctx or trained, trained)
-    params.n_batch, params.n_ubatch = settings.n_batch, min(settings.n_batch, 512)
-    params.n_seq_max = params.n_outputs_max = n_slots
-    params.kv_unified, params.swa_full, params.no_perf = True, False, True
-    params.n_threads = params.n_threads_batch = settings.n_threads or default_threads()
-    params.flash_attn_type = _flash_attn(settings)
-    params.type_k, params.type_v = _ggml_type(settings.type_k), _ggml_type(settings.type_v)
-    params.offload_kqv = settings.offload_kqv
-    return params
-
-
-def _check_settings(settings: LoadSettings) -> None:
-    if settings.type_v not in UNQUANTIZED and settings.flash_attn == 'off':
-        raise LoadFailed(
-            f'A V cache of type {settings.type_v} needs flash attention. '
-            'Set "Flash attention" to auto or on, or "V cache type" to f16.'
-        )
-
-
 def _context(model: Any, name: str, settings: LoadSettings, n_slots: int) -> Any:
     if C.llama_vocab_type(C.llama_model_get_vocab(model)) == C.LLAMA_VOCAB_TYPE_NONE:
         raise LoadFailed(f'{name} has no tokenizer, so it cannot read text. Choose a language model.')
-    params = _context_params(model, settings, n_slots)
+    params = context_params(model, settings, n_slots)
     context = C.llama_init_from_model(model, params)
     if context:
         return context
     reason = LIBRARY_LOG.reason()
     way_out = 'A shorter context length needs less memory.' if 'alloc' in reason else 'Check the load settings.'
     raise LoadFailed(f'llama.cpp could not make a context of {params.n_ctx:,} tokens for {name}: {reason} {way_out}')
-
-
-def _flash_attn(settings: LoadSettings) -> int:
-    if settings.flash_attn != 'auto':
-        return FLASH_ATTN_ON if settings.flash_attn == 'on' else FLASH_ATTN_OFF
-    if supports_gpu() and settings.n_gpu_layers != 0:
-        return FLASH_ATTN_AUTO
-    # On a CPU it makes long chats slow, but a quantized V cache does not work without it.
-    return FLASH_ATTN_ON if settings.type_v not in UNQUANTIZED else FLASH_ATTN_OFF
-
-
-def _ggml_type(name: str) -> int:
-    number: int = GGML_TYPE_BF16 if name == 'bf16' else getattr(C, f'GGML_TYPE_{name.upper()}')
-    return number
 
 
 def _native_abort_callback() -> Any:

@@ -221,7 +221,7 @@ class Activity:
 
 def _verdict_key(model: ModelFile, settings: LoadSettings) -> str:
     """Name what a verdict holds for: this file, these settings, this library on this processor."""
-    from inference.runner import library_version  # noqa: PLC0415 (loads the library)
+    from inference.library import library_version  # noqa: PLC0415 (loads the library)
 
     try:
         stat = model.path.stat()

@@ -15,8 +15,9 @@ import pytest
 
 from inference.errors import InferenceError, NotEnoughMemory
 from inference.gguf import read_header
+from inference.library import default_threads
 from inference.memory import require_fit
-from inference.runner import Decoded, ModelRunner, Sampler, default_threads
+from inference.runner import Decoded, ModelRunner, Sampler
 from inference.scheduler import Request, Slot, Work
 from inference.settings import LoadSettings, SamplingSettings
 from tests import tiny_models as tiny

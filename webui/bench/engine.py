@@ -17,9 +17,9 @@ from inference.benchmark import Measurement, measure
 from inference.catalog import Catalog, ModelFile, starter_model
 from inference.chat import GenerationRequest, Message
 from inference.errors import InvalidModelFile, ModelNotFound
+from inference.library import default_threads
 from inference.llama import LlamaEngine
 from inference.preflight import preflight
-from inference.runner import default_threads
 from inference.settings import LoadSettings, SamplingSettings
 from webui.bench.options import numbers
 from webui.bench.report import Cell, Report, Target
