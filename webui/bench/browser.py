@@ -13,6 +13,7 @@ if typing.TYPE_CHECKING:
 COMPOSER = '[data-testid=composer]'
 CONVERSATION = '[data-testid=conversation]'
 NEW_CHAT = '[data-testid=new-chat]'
+EMPTY_CHAT = '.starters'
 REPLY = '[data-testid=message][data-role=assistant]'
 POLL = 0.2
 """Seconds between looks at a page that is measured: each look costs the page a little, too."""

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 
 from presets.chat import StoredMessage
-from webui.bench.browser import NEW_CHAT, REPLY, Tab, open_browser
+from webui.bench.browser import EMPTY_CHAT, NEW_CHAT, REPLY, Tab, open_browser
 from webui.bench.report import Report, Target
 from webui.launch import RunningApp, start_app
 from webui.supervisor import QUICK_CRASHES
@@ -91,6 +91,7 @@ def _one_start(data_dir: Path, browser: 'Browser', *, done: int, total: int) -> 
 def _kill(app: RunningApp, tab: Tab, number: int) -> Kill:
     """Ask in a new chat, kill the app while it answers, look at the file before the next app can."""
     tab.page.locator(NEW_CHAT).click()
+    tab.page.locator(EMPTY_CHAT).wait_for()  # what is typed before belongs to the chat that is left
     question = _question(number)
     tab.write(question)
     chat = app.data_dir / 'chats' / 'local' / f'{tab.send()}.json'
