@@ -75,6 +75,7 @@ def test_a_draft_survives_a_reload_and_belongs_to_its_chat(tab: Tab) -> None:
     expect(tab.composer).to_have_value('not yet finished')
     tab.part('new-chat').click()
     expect(tab.composer).to_have_value('')
+    expect(tab.page).to_have_url(re.compile('/$'))  # before that, there is nothing to go back from
     tab.page.go_back()
 
     expect(tab.composer).to_have_value('not yet finished')

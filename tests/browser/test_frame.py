@@ -113,6 +113,7 @@ def test_the_temperature_belongs_to_the_chat(tab: Tab) -> None:
 
     tab.part('new-chat').click()
     expect(field).to_have_value('0.7')
+    expect(tab.page).to_have_url(re.compile('/$'))
     tab.page.go_back()
     expect(field).to_have_value('0.2')
 
