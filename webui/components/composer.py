@@ -15,8 +15,9 @@ class Composer(ui.element, component='composer.js'):
 
     def show(self, chat_id: str, draft_key: str) -> None:
         """Write for another chat; its draft comes back."""
-        self._props['chatId'], self._props['draftKey'] = chat_id, draft_key
-        self.update()
+        if (self._props.get('chatId'), self._props.get('draftKey')) != (chat_id, draft_key):
+            self._props['chatId'], self._props['draftKey'] = chat_id, draft_key
+            self.update()
 
     def set_running(self, running: bool) -> None:
         """Show the stop button while a reply is made."""

@@ -112,7 +112,6 @@ class ChatPage:
         conversation.added.subscribe(self._name_address)
         self._transcript.show(conversation)
         self._drawer.show(conversation)
-        self._list.select(conversation.chat.id)
         self._show_state()
 
     def _show_state(self) -> None:
