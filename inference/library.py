@@ -18,6 +18,7 @@ os.environ.setdefault('GGML_NO_BACKTRACE', '1')
 FLASH_ATTN_AUTO, FLASH_ATTN_OFF, FLASH_ATTN_ON = -1, 0, 1
 LOG_WARNING, LOG_ERROR, LOG_CONTINUED = 3, 4, 5
 GGML_TYPE_BF16 = 30  # the binding leaves it out
+LOAD_MODES = {'auto': -1, 'read': 0, 'mmap': 1, 'mlock': 2, 'mmap+mlock': 3, 'direct_io': 4}
 UNQUANTIZED = ('f16', 'bf16', 'f32')
 
 
@@ -79,8 +80,7 @@ def model_params(settings: LoadSettings) -> Any:
     """Return the library's parameters for loading a model."""
     params = C.llama_model_default_params()
     params.n_gpu_layers = settings.n_gpu_layers
-    # llama.cpp's load modes: 0 reads, 1 maps, 2 locks, 3 maps and locks.
-    params.load_mode = settings.use_mmap + 2 * settings.use_mlock
+    params.load_mode = LOAD_MODES[settings.load_mode]
     params.use_extra_bufts = settings.use_extra_bufts
     return params
 

@@ -29,7 +29,7 @@ class StoredMessage(BaseModel):
     content: str
     created: AwareDatetime = Field(default_factory=_now)
     model: str = ''
-    finish_reason: Literal['stop', 'length', 'cancelled', 'interrupted', 'error'] | None = None
+    finish_reason: Literal['stop', 'length', 'tool_calls', 'cancelled', 'interrupted', 'error'] | None = None
     error: str = ''
     prompt_tokens: int = 0
     cached_tokens: int = 0

@@ -15,9 +15,19 @@ def m001_add_meta(tables: Tables) -> None:
     tables['meta'] = {'1': {'version': 1}}
 
 
+def m002_name_load_mode(tables: Tables) -> None:
+    """Two switches of how a model file is read became one choice."""
+    modes = {(True, False): 'auto', (True, True): 'mmap+mlock', (False, False): 'read', (False, True): 'mlock'}
+    for record in tables.get('models', {}).values():
+        load = record.get('load')
+        if isinstance(load, dict) and load.keys() & {'use_mmap', 'use_mlock'}:
+            switches = load.pop('use_mmap', True) is not False, load.pop('use_mlock', False) is True
+            load['load_mode'] = modes[switches]
+
+
 # Append only: the place in this tuple is the version a step leads to, in chats and every other file alike.
 # A new step comes with a recorded file of the version before it in tests/presets/recorded/.
-MIGRATIONS: tuple[Callable[[Tables], None], ...] = (m001_add_meta,)
+MIGRATIONS: tuple[Callable[[Tables], None], ...] = (m001_add_meta, m002_name_load_mode)
 CURRENT = len(MIGRATIONS)
 
 

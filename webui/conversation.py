@@ -15,10 +15,13 @@ from inference.chat import (
     Finished,
     GenerationEvent,
     GenerationRequest,
+    LeftOut,
     Message,
     PromptProgress,
     Queued,
+    ReasoningDelta,
     TextDelta,
+    ToolCallDelta,
     clean_text,
 )
 from inference.engine import Generation
@@ -226,6 +229,8 @@ class Conversation:
                 self._enter('prefill')
             case TextDelta(text=text, tokens=tokens):
                 self._extend(message, text, tokens)
+            case LeftOut() | ReasoningDelta() | ToolCallDelta():
+                pass
             case Finished():
                 _note_numbers(message, event)
             case _:

@@ -221,7 +221,7 @@ async def test_a_quantized_v_cache_names_the_setting_it_needs(speaker: ModelFile
         {'type_k': 'bf16', 'type_v': 'bf16'},
         {'type_k': 'q8_0'},
         {'flash_attn': 'on'},
-        {'use_mmap': False},
+        {'load_mode': 'read'},
         {'n_ctx': 0, 'n_batch': 32},
         {'n_ctx': 1},
     ],

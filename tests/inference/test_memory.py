@@ -42,7 +42,7 @@ def test_compute_buffers_are_near_what_was_measured(
 
 
 def test_the_whole_file_counts_also_when_it_is_mapped(smollm: Header) -> None:
-    need = estimate(smollm, LoadSettings(use_mmap=True))
+    need = estimate(smollm, LoadSettings(load_mode='mmap'))
 
     assert need.weights == smollm.path.stat().st_size
     assert need.total == need.weights + need.kv_cache + need.compute

@@ -31,8 +31,8 @@ def test_a_form_can_be_drawn(model: type[BaseModel], setting: Setting) -> None:
     assert setting.group
     assert setting.help.endswith('.')
     assert setting.default == getattr(model(), setting.name)
-    assert bool(setting.choices) == (setting.kind == 'choice')
-    assert setting.needs_reload == (model is LoadSettings)
+    assert bool(setting.choices) == (setting.kind in ('choice', 'order'))
+    assert not setting.needs_reload or model is LoadSettings
     if setting.kind in ('int', 'float'):
         assert setting.minimum is not None and setting.maximum is not None
         assert setting.minimum <= setting.default <= setting.maximum
@@ -41,17 +41,18 @@ def test_a_form_can_be_drawn(model: type[BaseModel], setting: Setting) -> None:
 
 @pytest.mark.parametrize(('model', 'setting'), EVERY, ids=lambda value: getattr(value, 'name', ''))
 def test_limits_are_inclusive_and_kept(model: type[BaseModel], setting: Setting) -> None:
-    for value in (setting.minimum, setting.maximum, *setting.choices):
+    for value in (setting.minimum, setting.maximum, *(setting.choices if setting.kind == 'choice' else ())):
         if value is not None:
             assert getattr(model.model_validate({setting.name: value}), setting.name) == value
     beyond = [limit + way for limit, way in ((setting.minimum, -1), (setting.maximum, 1)) if limit is not None]
-    for wrong in [*beyond, 'nonsense', None, math.nan, math.inf, -math.inf]:
+    nonsense: list[object] = [] if setting.kind == 'text' else ['nonsense']
+    for wrong in [*beyond, *nonsense, None, math.nan, math.inf, -math.inf]:
         with pytest.raises(ValidationError):
             model.model_validate({setting.name: wrong})
 
 
 def test_kinds_are_what_a_form_needs() -> None:
-    assert (named('use_mmap').kind, named('n_ctx').kind, named('top_p').kind) == ('bool', 'int', 'float')
+    assert (named('swa_full').kind, named('n_ctx').kind, named('top_p').kind) == ('bool', 'int', 'float')
     assert (named('stop').kind, named('flash_attn').kind) == ('texts', 'choice')
     assert named('flash_attn').choices == ('auto', 'on', 'off')
     assert named('n_ctx').unit == 'tokens'

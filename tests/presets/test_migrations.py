@@ -7,6 +7,7 @@ import orjson
 
 from inference.settings import LoadSettings
 from presets.chats import ChatStore
+from presets.migrations import CURRENT
 from presets.models import ModelStore
 from presets.storage import Writer
 
@@ -21,7 +22,7 @@ async def test_a_chat_from_before_there_were_versions(tmp_path: Path, writer: Wr
     assert [message.content for message in chat.path()][1] == 'On the west coast of Norway.'
     assert (chat.sampling.temperature, chat.sampling.stop) == (0.2, ('###',))
     assert [summary.title for summary in store.summaries()] == ['Where is Ålesund?']
-    assert orjson.loads((tmp_path / 'trip.json').read_bytes())['meta'] == {'1': {'version': 1}}
+    assert orjson.loads((tmp_path / 'trip.json').read_bytes())['meta'] == {'1': {'version': CURRENT}}
     assert (tmp_path / 'trip.json.v0').read_bytes() == (RECORDED / 'chat.v0.json').read_bytes()
     assert not problems
 
@@ -37,10 +38,21 @@ async def test_models_from_before_there_were_versions(tmp_path: Path, writer: Wr
     assert not problems
 
 
+async def test_models_whose_file_was_mapped_or_locked_by_two_switches(
+    tmp_path: Path, writer: Writer, problems: list[str]
+) -> None:
+    path = tmp_path / 'models.json'
+    shutil.copy(RECORDED / 'models.v1.json', path)
+    store = await ModelStore.open(path, writer, problems.append)
+
+    assert store.get('smol').load == LoadSettings(n_ctx=4096, load_mode='mlock')
+    assert not problems
+
+
 async def test_a_newer_chat_is_left_alone_and_the_others_are_fine(
     tmp_path: Path, writer: Writer, problems: list[str]
 ) -> None:
-    newer = b'{"meta": {"1": {"version": 2}}, "chat": {}, "messages": {}}'
+    newer = b'{"meta": {"1": {"version": 99}}, "chat": {}, "messages": {}}'
     (tmp_path / 'future.json').write_bytes(newer)
     shutil.copy(RECORDED / 'chat.v0.json', tmp_path / 'trip.json')
     store = await ChatStore.open(tmp_path, writer, problems.append)

@@ -9,15 +9,26 @@ from inference.chat import (
     Finished,
     GenerationEvent,
     GenerationRequest,
+    LeftOut,
     PromptProgress,
     Queued,
+    ReasoningDelta,
     TextDelta,
+    ToolCallDelta,
     decode_rate,
     prefill_rate,
 )
 from webui.api.schema import LimitedRoute, NewMessage, StreamRequest
 from webui.api.sse import EventStream, format_event, reply
 from webui.services import Services
+
+NAMES: dict[type[GenerationEvent], str] = {
+    Queued: 'queued',
+    PromptProgress: 'progress',
+    LeftOut: 'left_out',
+    ReasoningDelta: 'reasoning',
+    ToolCallDelta: 'tool_call',
+}
 
 
 class ManageApi:
@@ -51,14 +62,12 @@ class OwnWire:
     def event(self, event: GenerationEvent) -> str:
         """Return the event with its fields as JSON."""
         match event:
-            case Queued():
-                return format_event(asdict(event), 'queued')
-            case PromptProgress():
-                return format_event(asdict(event), 'progress')
-            case TextDelta():
-                return format_event(asdict(event), 'delta')
             case Finished():
                 return format_event(_done(event), 'done')
+            case TextDelta(text=text, tokens=tokens):
+                return format_event({'text': text, 'tokens': tokens}, 'delta')
+            case Queued() | PromptProgress() | LeftOut() | ReasoningDelta() | ToolCallDelta():
+                return format_event(asdict(event), NAMES[type(event)])
             case _:
                 assert_never(event)
 

@@ -18,10 +18,13 @@ from inference.chat import (
     Finished,
     GenerationEvent,
     GenerationRequest,
+    LeftOut,
     PromptProgress,
     Queued,
+    ReasoningDelta,
     TextDelta,
     Timings,
+    ToolCallDelta,
     Usage,
     decode_rate,
     prefill_rate,
@@ -153,7 +156,7 @@ class ChunkWire:
     def event(self, event: GenerationEvent) -> str:
         """Return the chunks of an event; the first one says whose message it is."""
         match event:
-            case Queued() | PromptProgress():
+            case Queued() | PromptProgress() | LeftOut() | ReasoningDelta() | ToolCallDelta():
                 return ''
             case TextDelta(text=text):
                 return self._begin() + (self._chunk({'content': text}) if text else '')

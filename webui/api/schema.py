@@ -167,7 +167,7 @@ class ChatCompletionRequest(BaseModel):
 
     def settings(self) -> SamplingSettings:
         """Return the settings for the reply, the app's own where the request says nothing."""
-        values = {name: getattr(self, name) for name in SamplingSettings.model_fields}
+        values = {name: getattr(self, name, None) for name in SamplingSettings.model_fields}
         if self.max_completion_tokens is not None:
             values['max_tokens'] = self.max_completion_tokens
         if values['max_tokens'] == -1:  # how llama.cpp's clients say that there is no limit

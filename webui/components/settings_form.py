@@ -1,16 +1,20 @@
 """Draws the rows of `LoadSettings` or `SamplingSettings` from their declarations."""
 
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Generic, TypeVar
 
 from nicegui import ui
 from pydantic import BaseModel, ValidationError
 
-from inference.settings import Setting, describe
+from inference.settings import Kind, Setting, describe
 from webui.components.controls import icon_button, set_class
 
 S = TypeVar('S', bound=BaseModel)
 Outcome = Awaitable[None] | None
+HINTS = defaultdict(
+    lambda: 'Not allowed.', texts='Too many of them.', numbers='Numbers only.', biases='Such as 42=-100.'
+)
 SLIDER_STEPS = 2000
 """A range with more steps than this gets no slider: nobody can hit a value on it."""
 
@@ -71,7 +75,7 @@ class _Row(ui.element):
 
     def show(self, value: Any) -> None:
         self._showing = True
-        self._field.set_value(list(value) if isinstance(value, tuple) else value)
+        self._field.set_value(_shown(self._setting.kind, value))
         if self._slider:
             self._slider.set_value(value)
         self._showing = False
@@ -80,7 +84,7 @@ class _Row(ui.element):
 
     def complain(self) -> None:
         minimum, maximum = self._setting.minimum, self._setting.maximum
-        reason = 'Too many of them.' if minimum is None else f'Between {minimum:,} and {maximum:,}.'
+        reason = HINTS[self._setting.kind] if minimum is None else f'Between {minimum:,} and {maximum:,}.'
         self._error.set_text(f'{reason} The old value stays.')
         self._error.set_visibility(True)
 
@@ -90,8 +94,10 @@ class _Row(ui.element):
             ui.label(setting.title).classes('ellipsis')
             ui.element('span').classes('changed')
         unit = f' In {setting.unit}.' if setting.unit else ''
-        default = f' Default: {setting.default}.' if setting.kind != 'texts' else ''
-        reset = icon_button('undo', f'Reset {setting.title}', lambda: self._changed(setting.default))
+        default = f' Default: {setting.default}.' if setting.kind in ('bool', 'int', 'float', 'choice') else ''
+        reset = icon_button(
+            'undo', f'Reset {setting.title}', lambda: self._changed(_shown(setting.kind, setting.default))
+        )
         reset.classes('reset')
         info = icon_button('info', f'About {setting.title}', lambda: None)
         with info:
@@ -107,9 +113,12 @@ class _Row(ui.element):
             case 'choice':
                 field = ui.select(list(setting.choices), on_change=lambda event: self._changed(event.value))
                 field.props('outlined dense options-dense').classes('field')
-            case 'texts':
-                field = ui.input_chips(on_change=lambda event: self._changed(tuple(event.value)))
+            case 'texts' | 'order' | 'numbers' | 'biases':
+                field = ui.input_chips(on_change=lambda event: self._changed(event.value))
                 field.props('outlined dense').classes('field wide')
+            case 'text':
+                field = ui.textarea(on_change=lambda event: self._changed(event.value))
+                field.props('outlined dense autogrow debounce=500').classes('field wide')
             case _:
                 field = ui.number(step=setting.step, on_change=lambda event: self._changed(event.value))
                 field.props('outlined dense debounce=500').classes('field')
@@ -131,7 +140,41 @@ class _Row(ui.element):
     def _changed(self, value: Any) -> Outcome:
         if self._showing or value is None:
             return None
-        return self._on_change(self._setting.name, int(value) if self._setting.kind == 'int' else value)
+        try:
+            setting = _read(self._setting.kind, value)
+        except ValueError:
+            self.complain()
+            return None
+        return self._on_change(self._setting.name, setting)
+
+
+def _shown(kind: Kind, value: Any) -> Any:
+    """Return a setting as its field takes it."""
+    match kind:
+        case 'texts' | 'order':
+            return list(value)
+        case 'numbers':
+            return [f'{number:g}' for number in value]
+        case 'biases':
+            return [f'{token}={bias:g}' for token, bias in value.items()]
+        case _:
+            return value
+
+
+def _read(kind: Kind, shown: Any) -> Any:
+    """Return what a field shows as a setting; raise ValueError."""
+    match kind:
+        case 'int':
+            return int(shown)
+        case 'texts' | 'order':
+            return tuple(shown)
+        case 'numbers':
+            return tuple(float(number) for number in shown)
+        case 'biases':
+            pairs = (text.partition('=')[::2] for text in shown)
+            return {int(token): float(bias) for token, bias in pairs}
+        case _:
+            return shown
 
 
 def _groups(model: type[BaseModel]) -> dict[str, list[Setting]]:

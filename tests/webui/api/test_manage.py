@@ -52,7 +52,10 @@ def test_a_reply_comes_as_events_with_numbers_at_the_end(server: Running) -> Non
     assert ''.join(data['text'] for name, data in events if name == 'delta') == 'one two three'
     name, data = events[-1]
     assert (name, data['finish_reason']) == ('done', 'stop')
-    assert data['usage'] == {'prompt_tokens': 3, 'cached_tokens': 0, 'completion_tokens': 3}
+    assert data['usage'] == {
+        'prompt_tokens': 3, 'cached_tokens': 0, 'completion_tokens': 3,
+        'reasoning_tokens': 0, 'drafted_tokens': 0, 'accepted_tokens': 0,
+    }  # fmt: skip
     assert set(data['timings']) == {'queued', 'prefill', 'decode', 'ttft', 'prefill_rate', 'decode_rate'}
 
 
