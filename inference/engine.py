@@ -30,11 +30,20 @@ class EngineInfo:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EngineStatus:
-    """What the engine is doing now."""
+    """What the engine is doing now.
+
+    `slots` replies can be written at once. The KV cache has `n_cells` for tokens, of which `cells` are in use; what was
+    computed of `cached_chats` more conversations waits in RAM, `cache_bytes` of at most `cache_limit`.
+    """
 
     slots: int
     busy: int
     queued: int
+    n_cells: int = 0
+    cells: int = 0
+    cached_chats: int = 0
+    cache_bytes: int = 0
+    cache_limit: int = 0
 
 
 class Generation:

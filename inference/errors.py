@@ -12,6 +12,7 @@ InferenceError
 ├── InvalidTemplate         the chat template cannot render these messages
 ├── InvalidRequest          the messages or settings make no sense
 ├── DecodeFailed            the library gave up in the middle of a reply
+│   └── ContextLost         ... and what it had in memory cannot be used any more
 └── ModelUnloaded           the model went away in the middle of a reply
 
 Each message says what happened, why, and the way out; it is written for the person at the screen.
@@ -102,6 +103,12 @@ class DecodeFailed(InferenceError):
     """llama.cpp could not go on with this request."""
 
     code = 'decode_failed'
+
+
+class ContextLost(DecodeFailed):
+    """The context is broken, for instance because the GPU went away; it has to be made again."""
+
+    code = 'context_lost'
 
 
 class ModelUnloaded(InferenceError):

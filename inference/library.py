@@ -9,6 +9,7 @@ import psutil
 from llama_cpp import llama_cpp as C  # noqa: N812 (the name of its language)
 from loguru import logger
 
+from inference.drafting import MOST_DRAFT
 from inference.errors import LoadFailed
 from inference.settings import LoadSettings
 
@@ -91,8 +92,8 @@ def context_params(model: Any, settings: LoadSettings, n_slots: int) -> Any:
     trained = C.llama_model_n_ctx_train(model)
     params.n_ctx = min(settings.n_ctx or trained, trained)
     params.n_batch, params.n_ubatch = settings.n_batch, min(settings.n_batch, 512)
-    params.n_seq_max = params.n_outputs_max = n_slots
-    params.kv_unified, params.swa_full, params.no_perf = True, False, True
+    params.n_seq_max, params.n_outputs_max = n_slots, n_slots * (1 + MOST_DRAFT if settings.draft == 'on' else 1)
+    params.kv_unified, params.swa_full, params.no_perf = True, settings.swa_full, True
     params.n_threads = params.n_threads_batch = settings.n_threads or default_threads()
     params.flash_attn_type = _flash_attn(settings)
     params.type_k, params.type_v = _ggml_type(settings.type_k), _ggml_type(settings.type_v)

@@ -9,6 +9,7 @@ from inference.declare import live, needs_reload
 KVType = Literal['f16', 'bf16', 'f32', 'q8_0', 'q5_1', 'q5_0', 'q4_1', 'q4_0', 'iq4_nl']
 FITS, ALL_LAYERS, LAYERS_THAT_FIT = -1, -1, -2
 """Values of `n_ctx` and `n_gpu_layers` that are numbers only once there is a model and a machine."""
+FREE_SEATS = 8
 
 
 class LoadSettings(BaseModel):
@@ -304,3 +305,7 @@ class LoadSettings(BaseModel):
         'How the vectors of a text become one; model takes what its file says, or the mean.',
         group='Expert',
     )
+
+    def seats(self, *, each_costs: bool) -> int:
+        """Return how many sequences a context is made for: room to raise `n_slots` live, where a seat costs nothing."""
+        return self.n_slots if each_costs else max(self.n_slots, FREE_SEATS)

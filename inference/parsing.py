@@ -3,6 +3,8 @@
 import codecs
 from collections.abc import Sequence
 
+from inference.chat import TextDelta
+
 
 class TextStream:
     """Turns the pieces of one reply into text that may be shown.
@@ -49,3 +51,23 @@ class TextStream:
                     longest = length
                     break
         return longest
+
+
+class ReplyReader:
+    """Stand-in until replies are told apart into reasoning, text and calls."""
+
+    in_reasoning = called_tools = False
+
+    def __init__(self, stop: Sequence[str] = ()) -> None:
+        self._text = TextStream(stop)
+
+    @property
+    def stopped(self) -> bool:
+        return self._text.stopped
+
+    def feed(self, piece: bytes) -> list[TextDelta]:
+        return [TextDelta(text=self._text.feed(piece))]
+
+    def finish(self) -> list[TextDelta]:
+        text = self._text.finish()
+        return [TextDelta(text=text, tokens=0)] if text else []

@@ -8,16 +8,19 @@ import ctypes
 import os
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from llama_cpp import llama_cpp as C  # noqa: N812 (the name of its language)
 
-from inference.errors import DecodeFailed, InvalidRequest, LoadCancelled, LoadFailed, ModelUnloaded
-from inference.library import LIBRARY_LOG, check_settings, context_params, model_params
+from inference.drafting import MOST_DRAFT
+from inference.errors import ContextLost, DecodeFailed, InvalidRequest, LoadCancelled, LoadFailed, ModelUnloaded
+from inference.library import LIBRARY_LOG, check_settings, context_params, default_threads, model_params
+from inference.prompt_cache import State
 from inference.sampling import has_penalties, penalize, sampler_chain
 from inference.scheduler import Work
 from inference.settings import LoadSettings, SamplingSettings
@@ -27,6 +30,9 @@ TOKENIZE_LIMIT = 64_000_000
 """Characters; far above any context, far below what overflows the library's 32-bit lengths."""
 COUNTED_AT_ONCE = 4096
 """Characters; the library takes quadratic time over a text whose characters a vocabulary lacks: a minute for 1 MB."""
+
+
+INVALID_BATCH = -1
 
 
 class Decoded(Enum):
@@ -54,25 +60,27 @@ class Sampler:
 class ModelRunner:
     """A model with its context: does what it is told, decides nothing."""
 
-    def __init__(self, model: Any, context: Any, *, n_slots: int) -> None:
-        self._model, self._context, self._n_slots = model, context, n_slots
-        self._memory = C.llama_get_memory(context)
-        self._vocab = C.llama_model_get_vocab(model)
-        self.n_ctx: int = C.llama_n_ctx_seq(context)
-        self.n_batch: int = min(C.llama_n_batch(context), self.n_ctx)
-        self.n_vocab: int = C.llama_vocab_n_tokens(self._vocab)
-        self.pieces = [self._piece(token, special=False) for token in range(self.n_vocab)]
-        self.ends = frozenset(t for t in range(self.n_vocab) if C.llama_vocab_is_eog(self._vocab, t))
-        self._batch = _Batch(self.n_batch)
+    def __init__(self, model: Any, new_context: Callable[[], Any], *, n_slots: int, drafts: bool) -> None:
+        self._model, self._new_context = model, new_context
+        self.n_slots, self._most_samples = n_slots, n_slots * (1 + MOST_DRAFT if drafts else 1)
         self._in_use, self._closed = threading.Lock(), False
         self._abort = ctypes.create_string_buffer(2)
         self._abort_callback = _native_abort_callback()
-        C.llama_set_abort_callback(context, self._abort_callback, ctypes.addressof(self._abort))
+        self._context: Any = None
+        self._threads: tuple[int, int] | None = None
+        self._take(new_context())
+        self.drafts = drafts and not self.is_exact
+        self._vocab = C.llama_model_get_vocab(model)
+        self.n_vocab: int = C.llama_vocab_n_tokens(self._vocab)
+        self.pieces = [self._piece(token, special=False) for token in range(self.n_vocab)]
+        self.special = frozenset(t for t in range(self.n_vocab) if self._is_special(t))
+        self.ends = frozenset(t for t in range(self.n_vocab) if C.llama_vocab_is_eog(self._vocab, t))
+        self.n_ctx: int = C.llama_n_ctx_seq(self._context)
+        self.n_batch: int = min(C.llama_n_batch(self._context), self.n_ctx)
+        self._batch = _Batch(self.n_batch)
 
     @classmethod
-    def load(
-        cls, path: Path, settings: LoadSettings, *, n_slots: int = 1, on_progress: Callable[[float], bool]
-    ) -> Self:
+    def load(cls, path: Path, settings: LoadSettings, *, on_progress: Callable[[float], bool]) -> Self:
         """Load a model; `on_progress` gets the share done (0 to 1) and returns False to cancel.
 
         Raises LoadCancelled, or LoadFailed with the library's own reason.
@@ -98,11 +106,17 @@ class ModelRunner:
                 f'llama.cpp could not load {path.name}: {LIBRARY_LOG.reason()} '
                 'Pick another file, or update the app if this model is newer than it.'
             )
+        drafts, n_slots = settings.draft == 'on', settings.seats(each_costs=_has_state(model))
         try:
-            return cls(model, _context(model, path.name, settings, n_slots), n_slots=n_slots)
+            return cls(model, partial(_context, model, path.name, settings, n_slots), n_slots=n_slots, drafts=drafts)
         except LoadFailed:
             C.llama_model_free(model)
             raise
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the memory of a sequence cannot be cut just anywhere: it holds a state, or a window that moves on."""
+        return _has_state(self._model) or bool(C.llama_model_n_swa(self._model))
 
     @property
     def chat_template(self) -> str | None:
@@ -142,6 +156,10 @@ class ModelRunner:
         pieces = (text[start : start + COUNTED_AT_ONCE] for start in range(0, len(text), COUNTED_AT_ONCE))
         return sum(len(self.tokenize(piece, add_special=False, parse_special=parse_special)) for piece in pieces)
 
+    def text_of(self, tokens: Iterable[int]) -> str:
+        """Return the text that tokens make; safe on any thread."""
+        return b''.join(self.pieces[token] for token in tokens).decode('utf-8', 'replace')
+
     def keep(self, slot_id: int, length: int) -> int:
         """Drop all but the first `length` tokens of a slot; returns how many really stay.
 
@@ -161,15 +179,44 @@ class ModelRunner:
         end: int = C.llama_memory_seq_pos_max(self._memory, slot_id)
         return end + 1
 
+    def copy(self, source: int, target: int, length: int) -> None:
+        """Let an empty slot share the first `length` tokens of another one; costs nothing in a unified cache."""
+        self._check_slot(source)
+        self._check_slot(target)
+        if self.is_exact or self.length(target) or length > self.length(source):
+            raise DecodeFailed(f'Slot {target} cannot take {length:,} tokens from slot {source}.')
+        C.llama_memory_seq_cp(self._memory, source, target, 0, length)
+
+    def state_size(self, slot_id: int) -> int:
+        """Return the bytes that `save` would need."""
+        self._check_slot(slot_id)
+        size: int = C.llama_state_seq_get_size_ext(self._context, slot_id, 0)
+        return size
+
+    def save(self, slot_id: int) -> State:
+        """Return a copy of what a slot holds."""
+        state = np.empty(self.state_size(slot_id), np.uint8)
+        written = C.llama_state_seq_get_data_ext(self._context, _bytes_of(state), state.nbytes, slot_id, 0)
+        return state[:written]
+
+    def restore(self, slot_id: int, state: State) -> bool:
+        """Fill an empty slot with what `save` returned; False, and it stays empty, where there is no room for it."""
+        self._check_slot(slot_id)
+        if C.llama_state_seq_set_data_ext(self._context, _bytes_of(state), state.nbytes, slot_id, 0):
+            return True
+        C.llama_memory_seq_rm(self._memory, slot_id, 0, -1)
+        return False
+
     def decode(self, batch: Sequence[Work[Any]]) -> Decoded:
         """Compute a batch. Unless it ended OK, use `keep` with `length` to see what is left of each slot."""
         self._check(batch)
         self._batch.fill(batch)
         LIBRARY_LOG.errors.clear()
         status = C.llama_decode(self._context, self._batch.struct)
-        if status not in (0, 1, 2):
-            raise DecodeFailed(f'llama.cpp could not compute this step (status {status}): {LIBRARY_LOG.reason()}')
-        return Decoded(status)
+        if status in (0, 1, 2):
+            return Decoded(status)
+        error = DecodeFailed if status == INVALID_BATCH else ContextLost
+        raise error(f'llama.cpp could not compute this step (status {status}): {LIBRARY_LOG.reason()}')
 
     def sample(self, row: int, sampler: Sampler, window: Sequence[int]) -> int:
         """Sample the token that follows row `row` of the last batch; `window` ends with the latest token."""
@@ -195,16 +242,35 @@ class ModelRunner:
         """Let the next batch run."""
         self._abort[0] = b'\0'
 
+    def set_threads(self, settings: LoadSettings) -> None:
+        """Change how many threads compute replies and prompts, from the next batch on."""
+        n_threads = settings.n_threads or default_threads()
+        self._threads = n_threads, settings.n_threads_batch or n_threads
+        C.llama_set_n_threads(self._context, *self._threads)
+
+    def rebuild(self) -> None:
+        """Make a new context in place of one that failed; every slot is empty then. Raises LoadFailed."""
+        with self._in_use:
+            C.llama_free(self._context)
+            self._context = None
+            self._take(self._new_context())
+
     def close(self) -> None:
         """Give the memory back; the context goes before the model, or the library crashes."""
         with self._in_use:
             if self._closed:
                 return
             self._closed = True
-            C.llama_free(self._context)
+            C.llama_free(self._context) if self._context else None
             C.llama_model_free(self._model)
             self._batch.free()
         _return_memory()
+
+    def _take(self, context: Any) -> None:
+        self._context, self._memory = context, C.llama_get_memory(context)
+        if self._threads:
+            C.llama_set_n_threads(context, *self._threads)
+        C.llama_set_abort_callback(context, self._abort_callback, ctypes.addressof(self._abort))
 
     def _tokenize(self, data: bytes, tokens: ctypes.Array[ctypes.c_int32], *flags: bool) -> int:
         """Return how many tokens there are, negative if `tokens` is too short for them."""
@@ -222,6 +288,10 @@ class ModelRunner:
             size = C.llama_token_to_piece(self._vocab, token, buffer, -size, 0, special)
         return buffer.raw[:size]
 
+    def _is_special(self, token: int) -> bool:
+        special = C.LLAMA_TOKEN_ATTR_CONTROL | C.LLAMA_TOKEN_ATTR_USER_DEFINED
+        return bool(C.llama_vocab_get_attr(self._vocab, token) & special)
+
     def _special_text(self, token: int) -> str:
         return self._piece(token, special=True).decode('utf-8', 'replace') if 0 <= token < self.n_vocab else ''
 
@@ -235,15 +305,17 @@ class ModelRunner:
         """Refuse what llama.cpp would answer by ending the process."""
         if not 0 < sum(len(work.tokens) for work in batch) <= self.n_batch:
             raise DecodeFailed(f'A step must have 1 to {self.n_batch} tokens.')
-        if sum(work.samples for work in batch) > self._n_slots:
-            raise DecodeFailed(f'A step can sample at most {self._n_slots} tokens.')
+        if sum(work.samples for work in batch) > self._most_samples:
+            raise DecodeFailed(f'A step can sample at most {self._most_samples} tokens.')
         for work in batch:
             self._check_slot(work.slot.id)
+            if not 0 <= work.samples <= len(work.tokens):
+                raise DecodeFailed('A slot can sample after the tokens it has in a step, no more.')
             if not work.tokens or min(work.tokens) < 0 or max(work.tokens) >= self.n_vocab:
                 raise DecodeFailed('A step holds a token that the model does not have.')
 
     def _check_slot(self, slot_id: int) -> None:
-        if not 0 <= slot_id < self._n_slots:
+        if not 0 <= slot_id < self.n_slots:
             raise DecodeFailed(f'There is no slot {slot_id}.')
 
 
@@ -265,7 +337,7 @@ class _Batch:
             self._token[start:end] = work.tokens
             self._pos[start:end] = np.arange(work.position, work.position + len(work.tokens))
             self._output[start:end] = 0
-            self._output[end - 1] = work.samples
+            self._output[end - work.samples : end] = 1
             for row in range(start, end):
                 self._seq_id[row][0] = work.slot.id
             start = end
@@ -273,6 +345,10 @@ class _Batch:
 
     def free(self) -> None:
         C.llama_batch_free(self.struct)
+
+
+def _bytes_of(state: State) -> Any:
+    return state.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
 
 
 def _context(model: Any, name: str, settings: LoadSettings, n_slots: int) -> Any:
@@ -285,6 +361,11 @@ def _context(model: Any, name: str, settings: LoadSettings, n_slots: int) -> Any
     reason = LIBRARY_LOG.reason()
     way_out = 'A shorter context length needs less memory.' if 'alloc' in reason else 'Check the load settings.'
     raise LoadFailed(f'llama.cpp could not make a context of {params.n_ctx:,} tokens for {name}: {reason} {way_out}')
+
+
+def _has_state(model: Any) -> bool:
+    """Return whether each sequence has a state of fixed size, as in recurrent and hybrid models."""
+    return bool(C.llama_model_is_recurrent(model) or C.llama_model_is_hybrid(model))
 
 
 def _native_abort_callback() -> Any:

@@ -70,7 +70,7 @@ async def engine(request: pytest.FixtureRequest, talker: ModelFile, quick: LoadS
     if request.param == 'echo':
         engine: Engine = EchoEngine(rate=0)
     else:
-        engine = await LlamaEngine.load(talker, quick.model_copy(update={'n_ctx': 8192, 'n_batch': 64}))
+        engine = await LlamaEngine.load(talker, quick.model_copy(update={'n_ctx': 8192, 'n_batch': 64, 'n_slots': 1}))
     yield engine
     await engine.close()
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from inference.errors import InferenceError, NotEnoughMemory
@@ -23,6 +24,7 @@ from inference.settings import LoadSettings, SamplingSettings
 from tests import tiny_models as tiny
 
 ROOT = Path(__file__).parents[2]
+GREEDY = SamplingSettings(temperature=0)
 QUICK = LoadSettings(n_ctx=512, n_threads=1, use_extra_bufts=False)
 
 
@@ -30,11 +32,11 @@ def load(path: Path) -> ModelRunner:
     return ModelRunner.load(path, QUICK, on_progress=lambda share: True)
 
 
-def work(*tokens: int, position: int = 0, slot: int = 0, samples: bool = False) -> Work[Request]:
+def work(*tokens: int, position: int = 0, slot: int = 0, samples: int = 0) -> Work[Request]:
     return Work(Slot(slot), Request(prompt=tokens, max_tokens=1), tokens, position, samples)
 
 
-def sampled(runner: ModelRunner, row: int, *, samples: bool) -> int:
+def sampled(runner: ModelRunner, row: int, *, samples: int) -> int:
     runner.decode([work(1, 2, 3, samples=samples)])
     return runner.sample(row, Sampler(SamplingSettings()), [1, 2, 3])
 
@@ -45,16 +47,24 @@ ATTEMPTS: dict[str, Callable[[ModelRunner], object]] = {
     'a work without tokens': lambda runner: runner.decode([work(5), work()]),
     'a token below the vocabulary': lambda runner: runner.decode([work(-1)]),
     'a token beyond the vocabulary': lambda runner: runner.decode([work(5, runner.n_vocab)]),
-    'two samples for one slot': lambda runner: runner.decode([work(5, samples=True), work(6, samples=True)]),
-    'a slot that is not there': lambda runner: runner.decode([work(5, slot=1)]),
+    'more samples than there are slots': lambda runner: runner.decode([work(*[5] * 9, samples=9)]),
+    'more samples than tokens': lambda runner: runner.decode([work(5, samples=2)]),
+    'less than no samples': lambda runner: runner.decode([work(5, samples=-1)]),
+    'a slot that is not there': lambda runner: runner.decode([work(5, slot=8)]),
     'a slot below the first': lambda runner: runner.decode([work(5, slot=-1)]),
     'a gap between positions': lambda runner: (runner.decode([work(1, 2)]), runner.decode([work(5, position=7)])),
     'a sample before any batch': lambda runner: runner.sample(0, Sampler(SamplingSettings()), []),
-    'a sample of a row without scores': lambda runner: sampled(runner, 1, samples=True),
-    'a sample of a row that is not there': lambda runner: sampled(runner, 99, samples=True),
-    'a sample of a batch without scores': lambda runner: sampled(runner, 2, samples=False),
-    'trimming a slot that is not there': lambda runner: runner.keep(3, 0),
+    'a sample of a row without scores': lambda runner: sampled(runner, 1, samples=1),
+    'a sample of a row that is not there': lambda runner: sampled(runner, 99, samples=1),
+    'a sample of a batch without scores': lambda runner: sampled(runner, 2, samples=0),
+    'trimming a slot that is not there': lambda runner: runner.keep(8, 0),
     'the length of a slot that is not there': lambda runner: runner.length(-1),
+    'copying from a slot that is not there': lambda runner: runner.copy(9, 0, 1),
+    'copying to a slot that is not there': lambda runner: runner.copy(0, -1, 1),
+    'copying more than there is': lambda runner: (runner.decode([work(1, 2)]), runner.copy(0, 1, 3)),
+    'copying over what is there': lambda runner: (runner.decode([work(1, 2)]), runner.copy(0, 0, 1)),
+    'saving a slot that is not there': lambda runner: runner.save(8),
+    'restoring into a slot that is not there': lambda runner: runner.restore(8, np.zeros(9, np.uint8)),
 }
 
 FILES: dict[str, Callable[[Path], object]] = {
@@ -139,6 +149,48 @@ def test_an_aborted_batch_leaves_nothing(runner: ModelRunner) -> None:
     runner.close()
 
 
+def test_a_slot_is_saved_and_comes_back_elsewhere(runner: ModelRunner) -> None:
+    runner.decode([work(1, 2, 3, samples=1)])
+    expected = runner.sample(2, Sampler(GREEDY), [1, 2, 3])
+    state = runner.save(0)
+    runner.keep(0, 0)
+
+    assert runner.restore(5, state)
+    assert runner.length(5) == 3
+    assert runner.keep(5, 2) == 2
+    runner.decode([work(3, position=2, slot=5, samples=1)])
+    assert runner.sample(0, Sampler(GREEDY), [1, 2, 3]) == expected
+    runner.close()
+
+
+def test_nonsense_is_not_restored(runner: ModelRunner) -> None:
+    assert not runner.restore(0, np.arange(100, dtype=np.uint8))
+    assert runner.length(0) == 0
+    runner.close()
+
+
+def test_what_one_slot_has_read_another_one_shares(runner: ModelRunner) -> None:
+    runner.decode([work(1, 2, 3, samples=1)])
+    expected = runner.sample(2, Sampler(GREEDY), [1, 2, 3])
+    runner.copy(0, 1, 2)
+    runner.keep(0, 0)
+
+    runner.decode([work(3, position=2, slot=1, samples=1)])
+
+    assert runner.sample(0, Sampler(GREEDY), [1, 2, 3]) == expected
+    runner.close()
+
+
+def test_after_a_new_context_all_slots_are_empty_and_work(runner: ModelRunner) -> None:
+    runner.decode([work(1, 2, 3)])
+
+    runner.rebuild()
+
+    assert runner.length(0) == 0
+    assert runner.decode([work(1, 2, 3)]) is Decoded.OK
+    runner.close()
+
+
 @pytest.mark.parametrize(('length', 'kept'), [(0, 0), (2, 2), (3, 3), (4, 0)])
 def test_a_slot_can_be_cut_to_what_it_holds(runner: ModelRunner, length: int, kept: int) -> None:
     runner.decode([work(1, 2, 3)])
@@ -190,7 +242,7 @@ def main(model: str, folder: str) -> None:
         runner.keep(0, 0)
         say(name, partial(attempt, runner))
     runner.keep(0, 0)
-    say('afterwards', partial(runner.decode, [work(1, 2, 3, samples=True)]))
+    say('afterwards', partial(runner.decode, [work(1, 2, 3, samples=1)]))
     for path in Path(folder).iterdir():
         say(path.stem, partial(load, path))
 

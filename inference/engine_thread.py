@@ -1,0 +1,162 @@
+"""The thread that makes every llama.cpp call: loads, then steps until it is closed."""
+
+import asyncio
+import queue
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import closing
+from typing import TypeVar
+
+from loguru import logger
+
+from inference.catalog import ModelFile
+from inference.errors import DecodeFailed, InferenceError, LoadFailed, ModelUnloaded
+from inference.job import Job
+from inference.memory import free_memory
+from inference.runner import ModelRunner
+from inference.settings import LoadSettings
+from inference.step_loop import Delivery, StepLoop
+
+SWITCH_SECONDS = 0.0005
+"""How long the interpreter lets another thread go on when this one has a result to handle (Python's default: 5 ms)."""
+
+Progress = Callable[[float], None]
+Command = Callable[[StepLoop], None]
+Result = TypeVar('Result')
+
+
+class EngineThread:
+    """Jobs and commands go in through an inbox; what a step brought crosses back in one call."""
+
+    def __init__(self, model: ModelFile, settings: LoadSettings, on_progress: Progress) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._inbox: queue.SimpleQueue[Job | Command | None] = queue.SimpleQueue()
+        self.closing = False
+        self.ready: asyncio.Future[StepLoop] = self._loop.create_future()
+        self._thread = threading.Thread(
+            target=self._run, args=(model, settings, on_progress), name='engine', daemon=True
+        )
+        self._thread.start()
+
+    def submit(self, job: Job) -> None:
+        """Let a job wait for its turn."""
+        self._inbox.put(job)
+
+    def wake(self) -> None:
+        """Make the thread look at what changed."""
+        self._inbox.put(None)
+
+    async def run(self, work: Callable[[StepLoop], Result]) -> Result:
+        """Do something between two steps and return what it returns. Raises ModelUnloaded, or what it raises."""
+        done: asyncio.Future[Result] = self._loop.create_future()
+
+        def command(steps: StepLoop) -> None:
+            try:
+                result = work(steps)
+            except Exception as error:  # it belongs to the caller, whatever it is
+                self.call(_settle, done, error)
+            else:
+                self.call(_settle, done, result)
+
+        if self.closing:
+            raise ModelUnloaded
+        self._inbox.put(command)
+        return await done
+
+    def call(self, function: Callable[..., None], *args: object) -> None:
+        """Call a function on the event loop."""
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(function, *args)
+
+    async def close(self) -> None:
+        """Stop loading or stepping, and return when the memory is given back.
+
+        A caller that is cancelled meanwhile waits all the same: the next model needs that memory.
+        """
+        self.closing = True
+        self.wake()
+        ended = asyncio.create_task(asyncio.to_thread(self._thread.join))
+        cancelled: asyncio.CancelledError | None = None
+        while not ended.done():
+            try:
+                await asyncio.shield(ended)
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if cancelled:
+            raise cancelled
+
+    def _run(self, model: ModelFile, settings: LoadSettings, on_progress: Progress) -> None:
+        sys.setswitchinterval(SWITCH_SECONDS)
+
+        def progress(share: float) -> bool:
+            self.call(on_progress, share)
+            return not self.closing
+
+        try:
+            runner = ModelRunner.load(model.path, settings, on_progress=progress)
+        except InferenceError as error:
+            self.call(_settle, self.ready, error)
+            return
+        except Exception:  # the thread's outermost code: the load must not wait for ever
+            logger.exception('Loading {} failed', model.path)
+            failure = LoadFailed(f'The app met an error of its own with {model.path.name}; the log has the details.')
+            self.call(_settle, self.ready, failure)
+            return
+        with closing(runner):
+            steps = StepLoop(runner)
+            adjust(steps, settings)
+            self.call(_settle, self.ready, steps)
+            while not self.closing:
+                self._read_inbox(steps)
+                self._publish(self._step(steps))
+            self._read_inbox(steps)
+            self._publish(steps.stop())
+
+    @staticmethod
+    def _step(steps: StepLoop) -> list[Delivery]:
+        try:
+            return steps.step()
+        except Exception:  # the thread's outermost loop: the replies fail, the engine goes on
+            logger.exception('A step of the engine failed')
+            return steps.fail(DecodeFailed('The engine met an error of its own; the log has the details. Try again.'))
+
+    def _read_inbox(self, steps: StepLoop) -> None:
+        """Take what was put in; with nothing to compute, wait for something."""
+        while not self._inbox.empty() or not (steps.busy or steps.queued or self.closing):
+            if self._inbox.empty() and steps.rest():
+                continue
+            match self._inbox.get():
+                case Job() as job:
+                    steps.submit(job)
+                case None:
+                    pass
+                case command:
+                    command(steps)
+
+    def _publish(self, deliveries: list[Delivery]) -> None:
+        if deliveries:
+            self.call(_deliver, deliveries)
+
+
+def adjust(steps: StepLoop, settings: LoadSettings) -> None:
+    """Apply what can change while the engine runs; called on its thread."""
+    steps.runner.set_threads(settings)
+    scheduler = steps.scheduler
+    scheduler.most_running, scheduler.most_per_user = settings.n_slots, settings.slots_per_user
+    cache = settings.cache_ram << 20 if settings.cache_ram >= 0 else free_memory() // 4
+    steps.kv_cache.saved.limit = cache
+
+
+def _deliver(deliveries: list[Delivery]) -> None:
+    for generation, event in deliveries:
+        generation.publish(event)
+
+
+def _settle(future: 'asyncio.Future[Result]', outcome: Result | Exception) -> None:
+    if future.done():
+        return
+    if isinstance(outcome, Exception):
+        future.set_exception(outcome)
+    else:
+        future.set_result(outcome)
