@@ -113,6 +113,10 @@ class LlamaEngine(Engine):
         """Apply the settings that need no reload."""
         await self._thread.run(partial(adjust, settings=settings))
 
+    async def forget(self) -> None:
+        """Empty the KV cache and the cache of idle chats; a reply that runs is read again."""
+        await self._thread.run(lambda steps: steps.kv_cache.forget())
+
     async def close(self) -> None:
         """End every reply with ModelUnloaded, end the thread, free the model."""
         self._thread.closing = True

@@ -1,7 +1,8 @@
 """Makes real but tiny model files: llama architecture, seeded weights, a tokenizer that takes any text.
 
 They load in llama.cpp in a few milliseconds. Each word of a sentence makes the next one likely, so a reply to a
-ChatML prompt is that sentence, more or less, and ends after its last word; an endless model starts over.
+ChatML prompt is that sentence, more or less, and ends after its last word; an endless model starts over. What a
+babbling model says depends on every word before.
 Equal arguments give equal files.
 The second half makes the damaged and unsuitable files people run into.
 """
@@ -34,6 +35,7 @@ def write_tiny_model(
     n_ctx_train: int = 512,
     sentence: str = SENTENCE,
     endless: bool = False,
+    babbles: bool = False,
     dtype: DType = np.float32,
     seed: int = 0,
     tokenizer: bool = True,
@@ -44,17 +46,17 @@ def write_tiny_model(
     writer = gguf.GGUFWriter(path, architecture)
     writer.add_name(name)
     writer.add_file_type(gguf.LlamaFileType.ALL_F32 if dtype is np.float32 else gguf.LlamaFileType.MOSTLY_F16)
-    tokens = _tokens(sentence)
+    tokens = tokens_of(sentence)
     _add_shape(writer, n_layer=n_layer, n_ctx_train=n_ctx_train, n_vocab=len(tokens))
     if tokenizer:
-        _add_tokenizer(writer, tokens)
+        add_tokenizer(writer, tokens)
     if template is not None:
         writer.add_chat_template(template)
     for key, value in overrides.items():
         _add_value(writer, key.replace('__', '.'), value)
     if tensors:
-        _add_tensors(writer, _tensors(n_layer, len(tokens), seed=seed, endless=endless), dtype)
-    return _write(writer, path)
+        add_tensors(writer, _tensors(n_layer, len(tokens), seed=seed, endless=endless, babbles=babbles), dtype)
+    return write_out(writer, path)
 
 
 def write_truncated(path: Path, *, missing: int = 1000) -> Path:
@@ -113,19 +115,19 @@ def write_not_gguf(path: Path, content: bytes = b'<!DOCTYPE html><title>Sign in<
 def write_split_model(folder: Path, *, stem: str = 'split', parts: int = 3) -> tuple[Path, ...]:
     """Write one model as several files, the way llama.cpp splits them; the first part has no tensors."""
     paths = tuple(folder / f'{stem}-{number:05}-of-{parts:05}.gguf' for number in range(1, parts + 1))
-    tensors = list(_tensors(2, len(_tokens(SENTENCE)), seed=0, endless=False).items())
+    tensors = list(_tensors(2, len(tokens_of(SENTENCE)), seed=0, endless=False).items())
     facts: dict[str, Any] = {'split.count': np.uint16(parts), 'split.tensors.count': np.int32(len(tensors))}
     write_tiny_model(paths[0], tensors=False, **(facts | {'split.no': np.uint16(0)}))
     for number, path in enumerate(paths[1:], start=1):
         writer = gguf.GGUFWriter(path, 'llama')
         for key, value in (facts | {'split.no': np.uint16(number)}).items():
             _add_value(writer, key, value)
-        _add_tensors(writer, dict(tensors[number - 1 :: parts - 1]), np.float32)
-        _write(writer, path)
+        add_tensors(writer, dict(tensors[number - 1 :: parts - 1]), np.float32)
+        write_out(writer, path)
     return paths
 
 
-def _write(writer: gguf.GGUFWriter, path: Path) -> Path:
+def write_out(writer: gguf.GGUFWriter, path: Path) -> Path:
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -145,7 +147,7 @@ def _add_shape(writer: gguf.GGUFWriter, *, n_layer: int, n_ctx_train: int, n_voc
     writer.add_vocab_size(n_vocab)
 
 
-def _tokens(sentence: str) -> list[tuple[str, gguf.TokenType]]:
+def tokens_of(sentence: str) -> list[tuple[str, gguf.TokenType]]:
     """Return texts and kinds: the special ones, every byte, then the words in their order."""
     kinds = gguf.TokenType
     special = [('<unk>', kinds.UNKNOWN), ('<s>', kinds.CONTROL), ('</s>', kinds.CONTROL)]
@@ -155,7 +157,7 @@ def _tokens(sentence: str) -> list[tuple[str, gguf.TokenType]]:
     return special + every_byte + [(word, kinds.NORMAL) for word in words]
 
 
-def _add_tokenizer(writer: gguf.GGUFWriter, tokens: Sequence[tuple[str, gguf.TokenType]]) -> None:
+def add_tokenizer(writer: gguf.GGUFWriter, tokens: Sequence[tuple[str, gguf.TokenType]]) -> None:
     writer.add_tokenizer_model('llama')
     writer.add_token_list([text for text, _ in tokens])
     writer.add_token_scores([-float(number) for number in range(len(tokens))])
@@ -186,39 +188,42 @@ def _add_value(writer: gguf.GGUFWriter, key: str, value: Any) -> None:
             writer.add_array(key, list(value))
 
 
-def _add_tensors(writer: gguf.GGUFWriter, tensors: dict[str, Tensor], dtype: DType) -> None:
+def add_tensors(writer: gguf.GGUFWriter, tensors: dict[str, Tensor], dtype: DType) -> None:
     for name, values in tensors.items():
         writer.add_tensor(name, values if values.ndim == 1 else values.astype(dtype))
 
 
-def _tensors(n_layer: int, n_vocab: int, *, seed: int, endless: bool) -> dict[str, Tensor]:
+def _tensors(n_layer: int, n_vocab: int, *, seed: int, endless: bool, babbles: bool = False) -> dict[str, Tensor]:
     random = np.random.default_rng(seed)
-    embedding = _weights(random, n_vocab, N_EMBD)
+    embedding = random_weights(random, n_vocab, N_EMBD)
     output = np.zeros_like(embedding)
     output[FIRST_WORD + 1 :] = embedding[FIRST_WORD:-1]  # the one most like the word before
     output[FIRST_WORD] = embedding[NEWLINE]  # the end of a ChatML prompt
     output[FIRST_WORD if endless else EOS] += embedding[-1]
+    if babbles:
+        output[FIRST_WORD:] = random_weights(random, n_vocab - FIRST_WORD, N_EMBD)
+        output[:FIRST_WORD] = 0
     tensors = {'token_embd.weight': embedding, 'output_norm.weight': np.ones(N_EMBD, np.float32)}
     for number in range(n_layer):
-        tensors |= _layer(number, random)
+        tensors |= _layer(number, random, 1 if babbles else 8)
     return tensors | {'output.weight': output}
 
 
-def _layer(number: int, random: np.random.Generator) -> dict[str, Tensor]:
+def _layer(number: int, random: np.random.Generator, damping: int) -> dict[str, Tensor]:
     n_kv = N_EMBD // N_HEAD * N_HEAD_KV
     tensors = {
         'attn_norm': np.ones(N_EMBD, np.float32),
-        'attn_q': _weights(random, N_EMBD, N_EMBD),
-        'attn_k': _weights(random, n_kv, N_EMBD),
-        'attn_v': _weights(random, n_kv, N_EMBD),
-        'attn_output': _weights(random, N_EMBD, N_EMBD) / 8,  # keeps the layers from drowning the embedding
+        'attn_q': random_weights(random, N_EMBD, N_EMBD),
+        'attn_k': random_weights(random, n_kv, N_EMBD),
+        'attn_v': random_weights(random, n_kv, N_EMBD),
+        'attn_output': random_weights(random, N_EMBD, N_EMBD) / damping,  # keeps the layers from drowning the embedding
         'ffn_norm': np.ones(N_EMBD, np.float32),
-        'ffn_gate': _weights(random, N_FF, N_EMBD),
-        'ffn_up': _weights(random, N_FF, N_EMBD),
-        'ffn_down': _weights(random, N_EMBD, N_FF) / 8,
+        'ffn_gate': random_weights(random, N_FF, N_EMBD),
+        'ffn_up': random_weights(random, N_FF, N_EMBD),
+        'ffn_down': random_weights(random, N_EMBD, N_FF) / damping,
     }
     return {f'blk.{number}.{name}.weight': values for name, values in tensors.items()}
 
 
-def _weights(random: np.random.Generator, *shape: int) -> Tensor:
+def random_weights(random: np.random.Generator, *shape: int) -> Tensor:
     return random.standard_normal(shape, dtype=np.float32) * np.float32(0.1)

@@ -45,6 +45,13 @@ def talker(tmp_path_factory: pytest.TempPathFactory, catalogued: Catalogued) -> 
 
 
 @pytest.fixture(scope='session')
+def babbler(tmp_path_factory: pytest.TempPathFactory, catalogued: Catalogued) -> ModelFile:
+    """A model whose words depend on all words before, and which never ends a reply by itself."""
+    path = tmp_path_factory.mktemp('models') / 'babbler.gguf'
+    return catalogued(write_tiny_model(path, babbles=True, n_ctx_train=8192))
+
+
+@pytest.fixture(scope='session')
 def speaker(tmp_path_factory: pytest.TempPathFactory, catalogued: Catalogued) -> ModelFile:
     """A model that says one sentence."""
     return catalogued(write_tiny_model(tmp_path_factory.mktemp('models') / 'speaker.gguf'))

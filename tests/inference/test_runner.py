@@ -41,6 +41,11 @@ def sampled(runner: ModelRunner, row: int, *, samples: int) -> int:
     return runner.sample(row, Sampler(SamplingSettings()), [1, 2, 3])
 
 
+def copied(runner: ModelRunner, source: int, target: int, length: int) -> None:
+    runner.decode([work(1, 2)])
+    runner.copy(source, target, length)
+
+
 ATTEMPTS: dict[str, Callable[[ModelRunner], object]] = {
     'an empty batch': lambda runner: runner.decode([]),
     'a batch that is too large': lambda runner: runner.decode([work(*[5] * 513)]),
@@ -59,10 +64,10 @@ ATTEMPTS: dict[str, Callable[[ModelRunner], object]] = {
     'a sample of a batch without scores': lambda runner: sampled(runner, 2, samples=0),
     'trimming a slot that is not there': lambda runner: runner.keep(8, 0),
     'the length of a slot that is not there': lambda runner: runner.length(-1),
-    'copying from a slot that is not there': lambda runner: runner.copy(9, 0, 1),
-    'copying to a slot that is not there': lambda runner: runner.copy(0, -1, 1),
-    'copying more than there is': lambda runner: (runner.decode([work(1, 2)]), runner.copy(0, 1, 3)),
-    'copying over what is there': lambda runner: (runner.decode([work(1, 2)]), runner.copy(0, 0, 1)),
+    'copying from a slot that is not there': lambda runner: copied(runner, 9, 0, 1),
+    'copying to a slot that is not there': lambda runner: copied(runner, 0, -1, 1),
+    'copying more than there is': lambda runner: copied(runner, 0, 1, 3),
+    'copying over what is there': lambda runner: copied(runner, 0, 0, 1),
     'saving a slot that is not there': lambda runner: runner.save(8),
     'restoring into a slot that is not there': lambda runner: runner.restore(8, np.zeros(9, np.uint8)),
 }

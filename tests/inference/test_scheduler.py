@@ -23,8 +23,8 @@ def scheduler(
 
 def admit(made: Scheduler[Request], *requests: Request) -> list[tuple[int, Request, int]]:
     """Submit and admit as the step loop does, with a memory that can be cut."""
-    for each in requests:
-        made.submit(each)
+    for new in requests:
+        made.submit(new)
     admitted = []
     while each := made.admit():
         seat = made.seat(each, copies=True)
