@@ -5,7 +5,7 @@ import queue
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import TypeVar
 
 from loguru import logger
@@ -20,6 +20,9 @@ from inference.step_loop import Delivery, StepLoop
 
 SWITCH_SECONDS = 0.0005
 """How long the interpreter lets another thread go on when this one has a result to handle (Python's default: 5 ms)."""
+
+QUIET_SECONDS = 0.5
+"""After this time without work, idle chats are saved; who asks again at once does not wait for that."""
 
 Progress = Callable[[float], None]
 Command = Callable[[StepLoop], None]
@@ -124,15 +127,21 @@ class EngineThread:
     def _read_inbox(self, steps: StepLoop) -> None:
         """Take what was put in; with nothing to compute, wait for something."""
         while not self._inbox.empty() or not (steps.busy or steps.queued or self.closing):
-            if self._inbox.empty() and steps.rest():
-                continue
-            match self._inbox.get():
+            match self._next(steps):
                 case Job() as job:
                     steps.submit(job)
                 case None:
                     pass
                 case command:
                     command(steps)
+
+    def _next(self, steps: StepLoop) -> Job | Command | None:
+        """Take from the inbox; one that stays empty for a moment leaves time to put things away."""
+        with suppress(queue.Empty):
+            return self._inbox.get(timeout=QUIET_SECONDS)
+        while self._inbox.empty() and steps.rest():
+            pass
+        return self._inbox.get()
 
     def _publish(self, deliveries: list[Delivery]) -> None:
         if deliveries:
