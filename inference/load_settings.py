@@ -16,6 +16,12 @@ class LoadSettings(BaseModel):
 
     model_config = ConfigDict(extra='forbid', frozen=True, allow_inf_nan=False)
 
+    @property
+    def stretches(self) -> bool:
+        """Whether the context may be longer than the model was trained with."""
+        scales = self.rope_scaling != 'none' and (self.rope_scaling != 'model' or 0 < self.rope_freq_scale < 1)
+        return scales or self.rope_freq_base > 0
+
     n_ctx: int = needs_reload(
         8192,
         'Context length',

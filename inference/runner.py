@@ -17,7 +17,14 @@ import numpy as np
 from llama_cpp import llama_cpp as C  # noqa: N812 (the name of its language)
 
 from inference.errors import DecodeFailed, InvalidRequest, LoadCancelled, LoadFailed, ModelUnloaded
-from inference.library import LIBRARY_LOG, check_settings, context_params, model_params
+from inference.library import (
+    LIBRARY_LOG,
+    check_settings,
+    context_failure,
+    context_params,
+    load_failure,
+    model_params,
+)
 from inference.sampling import has_penalties, penalize, sampler_chain
 from inference.scheduler import Work
 from inference.settings import LoadSettings, SamplingSettings
@@ -94,10 +101,7 @@ class ModelRunner:
             C.llama_model_free(model) if model else None
             raise LoadCancelled
         if not model:
-            raise LoadFailed(
-                f'llama.cpp could not load {path.name}: {LIBRARY_LOG.reason()} '
-                'Pick another file, or update the app if this model is newer than it.'
-            )
+            raise load_failure(path.name)
         try:
             return cls(model, _context(model, path.name, settings, n_slots), n_slots=n_slots)
         except LoadFailed:
@@ -282,9 +286,7 @@ def _context(model: Any, name: str, settings: LoadSettings, n_slots: int) -> Any
     context = C.llama_init_from_model(model, params)
     if context:
         return context
-    reason = LIBRARY_LOG.reason()
-    way_out = 'A shorter context length needs less memory.' if 'alloc' in reason else 'Check the load settings.'
-    raise LoadFailed(f'llama.cpp could not make a context of {params.n_ctx:,} tokens for {name}: {reason} {way_out}')
+    raise context_failure(name, params.n_ctx)
 
 
 def _native_abort_callback() -> Any:
