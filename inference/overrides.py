@@ -9,7 +9,8 @@ from inference.gguf import Header
 
 LONGEST_KEY, LONGEST_TEXT, LONGEST_PATTERN = 127, 127, 256
 """Bytes; the library has fixed fields for the first two."""
-_PYTHON_ONLY = re.compile(r'\(\?(?![:=!])')
+_AMBIGUOUS = re.compile(r'\(\?(?![:=!])|\[\[|--|&&|~~|\|\|')
+"""What Python and llama.cpp read in different ways, or only one of them."""
 _INT64 = range(-(1 << 63), 1 << 63)
 
 
@@ -115,8 +116,8 @@ def _pattern_problem(pattern: str) -> str:
     """Tell what llama.cpp's regular expressions (ECMAScript) could not do with; empty if nothing."""
     if '\0' in pattern or len(pattern.encode()) > LONGEST_PATTERN:
         return 'is too long'
-    if _PYTHON_ONLY.search(pattern):
-        return 'uses a group that llama.cpp does not know'
+    if _AMBIGUOUS.search(pattern):
+        return 'is not plain enough for llama.cpp'
     try:
         re.compile(pattern)
     except re.error as error:
