@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 from inference.settings import LoadSettings
 
@@ -133,11 +133,6 @@ def explain(name: str, crash: Crash, settings: LoadSettings, memory: str = '') -
         f'It last said: {crash.detail}' if crash.detail and crash.cause not in ('timeout', 'nonsense') else '',
     ]
     return ' '.join(filter(None, sentences))
-
-
-def cause_of(text: str) -> Cause | None:
-    """Return the cause of this name, if there is one."""
-    return next((cause for cause in get_args(Cause) if cause == text), None)
 
 
 def _by_code(code: int) -> tuple[str, Cause]:

@@ -27,7 +27,7 @@ PROMPT_TOKENS = 40
 """More than one, because the code for prompts differs from the code for single tokens, and crashes apart from it."""
 PATIENCE, SLOWEST_DISK = 120.0, 20e6
 """Seconds a child may say nothing, and bytes a second that it may read meanwhile; the first tokens read the file."""
-KEPT_ERRORS = 64 << 10
+KEPT_ERRORS, LONGEST_LINE = 64 << 10, 1 << 20
 
 
 class Trial(BaseModel):
@@ -107,7 +107,7 @@ class _End:
 
 async def _run(trial: Trial, on_progress: Callable[[float], None], patience: float) -> _End:
     child = await asyncio.create_subprocess_exec(
-        sys.executable, '-m', 'inference.preflight', cwd=ROOT,
+        sys.executable, '-m', 'inference.preflight', cwd=ROOT, limit=LONGEST_LINE,
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     assert child.stdin and child.stdout and child.stderr
@@ -132,13 +132,19 @@ async def _run(trial: Trial, on_progress: Callable[[float], None], patience: flo
 async def _follow(lines: asyncio.StreamReader, on_progress: Callable[[float], None], patience: float) -> Outcome | None:
     """Pass the child's progress on and return the outcome it told, if any. Raises TimeoutError."""
     outcome = None
-    while line := await asyncio.wait_for(lines.readline(), patience):
+    while line := await _line(lines, patience):
         match _read(line):
             case float(share):
                 on_progress(share)
             case Outcome() as said:
                 outcome = said
     return outcome
+
+
+async def _line(lines: asyncio.StreamReader, patience: float) -> bytes:
+    # NOTE: not `wait_for`, which loses a cancel that comes while there is a line.
+    async with asyncio.timeout(patience):
+        return await lines.readline()
 
 
 def _read(line: bytes) -> float | Outcome | None:

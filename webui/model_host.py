@@ -170,7 +170,7 @@ class ModelHost:
         if verdict and not retry:
             other = await asyncio.to_thread(_verdict_key, model, _without_repacking(settings))
             raise PreflightFailed(
-                f'{verdict} This is from an earlier trial and was not tried again; "Try again" does so.',
+                f'{verdict} This is from an earlier trial, which was not repeated; "Try again" repeats it.',
                 may_be_repacking=record.verdicts.get(other) == VERDICT_OK,
             )
         try:

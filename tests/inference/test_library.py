@@ -156,7 +156,7 @@ def test_metadata_are_overridden(path: Path) -> None:
         assert C.llama_vocab_eos(C.llama_model_get_vocab(model.model)) == 7
 
 
-def test_tensors_are_placed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tensors_are_placed(path: Path) -> None:
     lines: list[bytes] = []
     watch = C.llama_log_callback(lambda level, text, _: lines.append(text))
     C.llama_log_set(watch, None)
