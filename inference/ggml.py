@@ -17,19 +17,32 @@ KINDS: tuple[DeviceKind, ...] = ('cpu', 'gpu', 'igpu', 'accelerator', 'meta')
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Device:
-    """Something that computes; `free` and `total` are bytes now, 0 where the driver does not tell."""
+    """Something that computes. Its memory is asked for each time; the first time a GPU starts up for it."""
 
     name: str
     description: str
     kind: DeviceKind
-    free: int
-    total: int
-    pointer: int = field(repr=False, compare=False)
+    pointer: int = field(repr=False)
 
     @property
     def is_gpu(self) -> bool:
         """Whether layers can be kept there."""
         return self.kind in ('gpu', 'igpu')
+
+    @property
+    def free(self) -> int:
+        """Bytes that can be used now; 0 if the driver does not tell."""
+        return psutil.virtual_memory().available if self.kind == 'cpu' else self._memory()[0]
+
+    @property
+    def total(self) -> int:
+        """Bytes there are; 0 if the driver does not tell."""
+        return psutil.virtual_memory().total if self.kind == 'cpu' else self._memory()[1]
+
+    def _memory(self) -> tuple[int, int]:
+        free, total = ctypes.c_size_t(), ctypes.c_size_t()
+        _device_memory(self.pointer, ctypes.byref(free), ctypes.byref(total))
+        return free.value, total.value
 
 
 def devices() -> list[Device]:
@@ -53,25 +66,12 @@ def on_abort(callback: Callable[[bytes], None]) -> Any:
 
 
 def _describe(pointer: int) -> Device:
-    kind = KINDS[_device_type(pointer)]
-    free, total = _memory(pointer, kind)
     return Device(
         name=_device_name(pointer).decode(),
         description=_device_description(pointer).decode('utf-8', 'replace').strip(),
-        kind=kind,
-        free=free,
-        total=total,
+        kind=KINDS[_device_type(pointer)],
         pointer=pointer,
     )
-
-
-def _memory(pointer: int, kind: DeviceKind) -> tuple[int, int]:
-    if kind == 'cpu':  # ggml says that all of it is free
-        memory = psutil.virtual_memory()
-        return memory.available, memory.total
-    free, total = ctypes.c_size_t(), ctypes.c_size_t()
-    _device_memory(pointer, ctypes.byref(free), ctypes.byref(total))
-    return free.value, total.value
 
 
 def _function(name: str, result: Any, *arguments: Any) -> Any:

@@ -18,7 +18,7 @@ from inference.library_log import LIBRARY_LOG
 from inference.overrides import metadata_overrides
 from inference.settings import LoadSettings
 
-__all__ = ['LIBRARY_LOG', 'Device', 'devices']
+__all__ = ['LIBRARY_LOG', 'Device', 'devices']  # handed on
 
 # Otherwise a fatal error in the library starts a debugger for its trace, which is slow and can hang.
 os.environ.setdefault('GGML_NO_BACKTRACE', '1')
@@ -86,8 +86,10 @@ def library_version() -> str:
 
 
 def machine() -> str:
-    """Name the devices with their memory: what is measured or tried here holds for others like it."""
-    return '; '.join(f'{device.name} {device.description} {device.total}' for device in devices())
+    """Name the devices and the RAM: what is measured or tried here holds for others like it."""
+    return '; '.join(
+        [f'{device.name} {device.description}' for device in devices()] + [f'RAM {psutil.virtual_memory().total}']
+    )
 
 
 def supports_gpu() -> bool:

@@ -27,7 +27,7 @@ PROMPT_TOKENS = 40
 """More than one, because the code for prompts differs from the code for single tokens, and crashes apart from it."""
 PATIENCE, SLOWEST_DISK = 120.0, 20e6
 """Seconds a child may say nothing, and bytes a second that it may read meanwhile; the first tokens read the file."""
-KEPT_ERRORS, LONGEST_LINE = 64 << 10, 1 << 20
+KEPT_ERRORS, LONGEST_LINE, LAST_LINES = 64 << 10, 1 << 20, 30
 
 
 class Trial(BaseModel):
@@ -76,6 +76,7 @@ async def preflight(
             crash = Crash(cause='timeout', how='')
         case _:
             crash = diagnose(end.code, end.errors, oom_killed=_oom_kills() > oom_kills)
+    logger.debug('The trial of {} said last:\n{}', path.name, '\n'.join(end.errors.splitlines()[-LAST_LINES:]))
     memory = f'The file has {_gib(size)}; {_gib(free)} of memory were free before.'
     raise PreflightFailed(
         explain(path.name, crash, settings, memory),
