@@ -97,7 +97,7 @@ class EngineThread:
             return not self.closing
 
         try:
-            runner = ModelRunner.load(model.path, settings, on_progress=progress)
+            steps = _load(model, settings, progress)
         except InferenceError as error:
             self.call(_settle, self.ready, error)
             return
@@ -106,9 +106,7 @@ class EngineThread:
             failure = LoadFailed(f'The app met an error of its own with {model.path.name}; the log has the details.')
             self.call(_settle, self.ready, failure)
             return
-        with closing(runner):
-            steps = StepLoop(runner)
-            adjust(steps, settings)
+        with closing(steps.runner):
             self.call(_settle, self.ready, steps)
             while not self.closing:
                 self._read_inbox(steps)
@@ -148,9 +146,21 @@ class EngineThread:
             self.call(_deliver, deliveries)
 
 
+def _load(model: ModelFile, settings: LoadSettings, on_progress: Callable[[float], bool]) -> StepLoop:
+    runner = ModelRunner.load(model.path, settings, on_progress=on_progress)
+    try:
+        steps = StepLoop(runner)
+        adjust(steps, settings)
+    except InferenceError:
+        runner.close()
+        raise
+    return steps
+
+
 def adjust(steps: StepLoop, settings: LoadSettings) -> None:
     """Apply what can change while the engine runs; called on its thread."""
-    steps.runner.set_threads(settings)
+    if steps.runner.adjust(settings):
+        steps.kv_cache.forget()
     scheduler = steps.scheduler
     scheduler.most_running, scheduler.most_per_user = settings.n_slots, settings.slots_per_user
     cache = settings.cache_ram << 20 if settings.cache_ram >= 0 else free_memory() // 4

@@ -10,16 +10,24 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
-from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from llama_cpp import llama_cpp as C  # noqa: N812 (the name of its language)
 
+from inference.adapters import Adapters
 from inference.drafting import MOST_DRAFT
 from inference.errors import ContextLost, DecodeFailed, InvalidRequest, LoadCancelled, LoadFailed, ModelUnloaded
-from inference.library import LIBRARY_LOG, check_settings, context_params, default_threads, model_params
+from inference.library import (
+    LIBRARY_LOG,
+    check_settings,
+    context_failure,
+    context_params,
+    load_failure,
+    model_params,
+    set_threads,
+)
 from inference.prompt_cache import State
 from inference.sampling import has_penalties, penalize, sampler_chain
 from inference.scheduler import Work
@@ -33,6 +41,7 @@ COUNTED_AT_ONCE = 4096
 
 
 INVALID_BATCH = -1
+LIVE = ('n_threads', 'n_threads_batch', 'loras')
 
 
 class Decoded(Enum):
@@ -60,16 +69,18 @@ class Sampler:
 class ModelRunner:
     """A model with its context: does what it is told, decides nothing."""
 
-    def __init__(self, model: Any, new_context: Callable[[], Any], *, n_slots: int, drafts: bool) -> None:
-        self._model, self._new_context = model, new_context
-        self.n_slots, self._most_samples = n_slots, n_slots * (1 + MOST_DRAFT if drafts else 1)
+    def __init__(self, model: Any, path: Path, settings: LoadSettings) -> None:
+        self._model, self._path, self._settings = model, path, settings
+        self.n_slots = settings.seats(each_costs=_has_state(model))
+        self._most_samples = self.n_slots * (1 + MOST_DRAFT if settings.draft == 'on' else 1)
         self._in_use, self._closed = threading.Lock(), False
         self._abort = ctypes.create_string_buffer(2)
         self._abort_callback = _native_abort_callback()
         self._context: Any = None
-        self._threads: tuple[int, int] | None = None
-        self._take(new_context())
-        self.drafts = drafts and not self.is_exact
+        self._adapters: Adapters
+        self._fingerprint = ''
+        self._make_context()
+        self.drafts = settings.draft == 'on' and not self.is_exact
         self._vocab = C.llama_model_get_vocab(model)
         self.n_vocab: int = C.llama_vocab_n_tokens(self._vocab)
         self.pieces = [self._piece(token, special=False) for token in range(self.n_vocab)]
@@ -102,13 +113,12 @@ class ModelRunner:
             C.llama_model_free(model) if model else None
             raise LoadCancelled
         if not model:
-            raise LoadFailed(
-                f'llama.cpp could not load {path.name}: {LIBRARY_LOG.reason()} '
-                'Pick another file, or update the app if this model is newer than it.'
-            )
-        drafts, n_slots = settings.draft == 'on', settings.seats(each_costs=_has_state(model))
+            raise load_failure(path.name)
+        if C.llama_vocab_type(C.llama_model_get_vocab(model)) == C.LLAMA_VOCAB_TYPE_NONE:
+            C.llama_model_free(model)
+            raise LoadFailed(f'{path.name} has no tokenizer, so it cannot read text. Choose a language model.')
         try:
-            return cls(model, partial(_context, model, path.name, settings, n_slots), n_slots=n_slots, drafts=drafts)
+            return cls(model, path, settings)
         except LoadFailed:
             C.llama_model_free(model)
             raise
@@ -242,18 +252,24 @@ class ModelRunner:
         """Let the next batch run."""
         self._abort[0] = b'\0'
 
-    def set_threads(self, settings: LoadSettings) -> None:
-        """Change how many threads compute replies and prompts, from the next batch on."""
-        n_threads = settings.n_threads or default_threads()
-        self._threads = n_threads, settings.n_threads_batch or n_threads
-        C.llama_set_n_threads(self._context, *self._threads)
+    def adjust(self, settings: LoadSettings) -> bool:
+        """Apply threads and LoRA adapters from the next batch on; return whether the model computes differently now.
+
+        Raises LoadFailed or InvalidModelFile for an adapter that does not fit; the others stay as they were.
+        """
+        adapters = self._adapters.apply(settings.loras)
+        changed = adapters != self._fingerprint
+        self._fingerprint = adapters
+        self._settings = self._settings.model_copy(update={name: getattr(settings, name) for name in LIVE})
+        set_threads(self._context, self._settings)
+        return changed
 
     def rebuild(self) -> None:
         """Make a new context in place of one that failed; every slot is empty then. Raises LoadFailed."""
         with self._in_use:
-            C.llama_free(self._context)
-            self._context = None
-            self._take(self._new_context())
+            self._free_context()
+            self._make_context()
+        self.adjust(self._settings)
 
     def close(self) -> None:
         """Give the memory back; the context goes before the model, or the library crashes."""
@@ -261,16 +277,25 @@ class ModelRunner:
             if self._closed:
                 return
             self._closed = True
-            C.llama_free(self._context) if self._context else None
+            self._free_context()
             C.llama_model_free(self._model)
             self._batch.free()
         _return_memory()
 
-    def _take(self, context: Any) -> None:
-        self._context, self._memory = context, C.llama_get_memory(context)
-        if self._threads:
-            C.llama_set_n_threads(context, *self._threads)
-        C.llama_set_abort_callback(context, self._abort_callback, ctypes.addressof(self._abort))
+    def _make_context(self) -> None:
+        params = context_params(self._model, self._settings, self.n_slots, n_outputs_max=self._most_samples)
+        self._context = C.llama_init_from_model(self._model, params)
+        if not self._context:
+            raise context_failure(self._path.name, params.n_ctx)
+        self._memory, self._fingerprint = C.llama_get_memory(self._context), ''
+        self._adapters = Adapters(self._model, self._context, self._path)
+        C.llama_set_abort_callback(self._context, self._abort_callback, ctypes.addressof(self._abort))
+
+    def _free_context(self) -> None:
+        if self._context:
+            self._adapters.close()
+            C.llama_free(self._context)
+            self._context = None
 
     def _tokenize(self, data: bytes, tokens: ctypes.Array[ctypes.c_int32], *flags: bool) -> int:
         """Return how many tokens there are, negative if `tokens` is too short for them."""
@@ -349,18 +374,6 @@ class _Batch:
 
 def _bytes_of(state: State) -> Any:
     return state.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
-
-
-def _context(model: Any, name: str, settings: LoadSettings, n_slots: int) -> Any:
-    if C.llama_vocab_type(C.llama_model_get_vocab(model)) == C.LLAMA_VOCAB_TYPE_NONE:
-        raise LoadFailed(f'{name} has no tokenizer, so it cannot read text. Choose a language model.')
-    params = context_params(model, settings, n_slots)
-    context = C.llama_init_from_model(model, params)
-    if context:
-        return context
-    reason = LIBRARY_LOG.reason()
-    way_out = 'A shorter context length needs less memory.' if 'alloc' in reason else 'Check the load settings.'
-    raise LoadFailed(f'llama.cpp could not make a context of {params.n_ctx:,} tokens for {name}: {reason} {way_out}')
 
 
 def _has_state(model: Any) -> bool:

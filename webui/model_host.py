@@ -20,7 +20,7 @@ from inference.engine import Engine
 from inference.errors import InferenceError, InvalidModelFile, LoadFailed, NoModelLoaded, PreflightFailed
 from inference.gguf import check_usable
 from inference.memory import free_memory, require_fit
-from inference.preflight import preflight
+from inference.preflight import preflight, verdict_scope
 from inference.settings import LoadSettings
 from presets.errors import StoreError
 from presets.models import ModelRecord, ModelStore
@@ -71,9 +71,12 @@ class ModelHost:
             return self.engine
         raise self._failure or NoModelLoaded()
 
-    def load(self, model_id: str, settings: LoadSettings | None = None) -> None:
-        """Begin to load a model in place of the present one; `settings` are kept for it. Progress is in `state`."""
-        self._start(self._load(model_id, settings))
+    def load(self, model_id: str, settings: LoadSettings | None = None, *, retry: bool = False) -> None:
+        """Begin to load a model in place of the present one; `settings` are kept for it. Progress is in `state`.
+
+        What crashed in an earlier trial is tried again only with `retry`.
+        """
+        self._start(self._load(model_id, settings, retry))
         self._set(LoadState(phase='checking', model_id=model_id))
 
     def unload(self) -> None:
@@ -106,11 +109,11 @@ class ModelHost:
         async with self._turn:
             await self._close_engine()
 
-    async def _load(self, model_id: str, settings: LoadSettings | None) -> None:
+    async def _load(self, model_id: str, settings: LoadSettings | None, retry: bool) -> None:
         async with self._turn:
             await self._close_engine()
             try:
-                self._engine = await self._open(model_id, settings)
+                self._engine = await self._open(model_id, settings, retry)
             except InferenceError as error:
                 self._fail(model_id, error)
             except Exception:  # the task's outermost loop: the page must not say «loading» for ever
@@ -126,14 +129,14 @@ class ModelHost:
         self._failure = error
         self._set(LoadState(phase='failed', model_id=model_id, error=str(error)))
 
-    async def _open(self, model_id: str, settings: LoadSettings | None) -> Engine:
+    async def _open(self, model_id: str, settings: LoadSettings | None, retry: bool) -> Engine:
         if echo := ECHO.fullmatch(model_id):
             return EchoEngine(rate=float(echo[1] or 50))
         model = self._catalog.find(model_id)
         settings = settings or self.load_settings(model_id)
         check_usable(model.header)
         require_fit(model.header, settings, free_memory())
-        settings = await self._preflight(model, settings)
+        settings = await self._preflight(model, settings, retry)
         await self._remember(model_id, load=settings)
         self._set(replace(self.state, phase='loading', progress=0.0))
         self._activity.note(model_id, 'loading')
@@ -144,25 +147,39 @@ class ModelHost:
         logger.info('Loaded {} with {}', model_id, settings.model_dump(exclude_defaults=True) or 'default settings')
         return engine
 
-    async def _preflight(self, model: ModelFile, settings: LoadSettings) -> LoadSettings:
+    async def _preflight(self, model: ModelFile, settings: LoadSettings, retry: bool) -> LoadSettings:
         """Return the settings that survive a trial in a child process, without repacked weights if it must be."""
+        await asyncio.to_thread(_check, model, settings)
         try:
-            await self._try(model, settings)
-        except PreflightFailed:
-            if not settings.use_extra_bufts:
+            await self._try(model, settings, retry)
+        except PreflightFailed as failure:
+            if not failure.may_be_repacking:
                 raise
-            settings = settings.model_copy(update={'use_extra_bufts': False})
-            await self._try(model, settings)
+            settings = _without_repacking(settings)
+            await self._try(model, settings, retry)
             logger.warning('{} crashes with repacked weights; loading it without', model.id)
         return settings
 
-    async def _try(self, model: ModelFile, settings: LoadSettings) -> None:
-        """Run a preflight, unless one went well before with this file, these settings, library and processor."""
+    async def _try(self, model: ModelFile, settings: LoadSettings, retry: bool) -> None:
+        """Run a preflight, unless there was one with this file, these settings, this library and machine."""
+        record = self._records.get(model.id)
         key = await asyncio.to_thread(_verdict_key, model, settings)
-        verdicts = self._records.get(model.id).verdicts
-        if verdicts.get(key) != VERDICT_OK:
+        verdict = record.verdicts.get(key)
+        if verdict == VERDICT_OK:
+            return
+        if verdict and not retry:
+            other = await asyncio.to_thread(_verdict_key, model, _without_repacking(settings))
+            raise PreflightFailed(
+                f'{verdict} This is from an earlier trial, which was not repeated; "Try again" repeats it.',
+                may_be_repacking=record.verdicts.get(other) == VERDICT_OK,
+            )
+        try:
             await preflight(model.path, settings, self._progress)
-            await self._remember(model.id, verdicts={**verdicts, key: VERDICT_OK})
+        except PreflightFailed as failure:
+            if failure.lasts:
+                await self._remember(model.id, verdicts=record.with_verdict(key, str(failure)))
+            raise
+        await self._remember(model.id, verdicts=record.with_verdict(key, VERDICT_OK))
 
     async def _remember(self, model_id: str, **changes: object) -> None:
         """Note something about a model; it is not worth failing a load for."""
@@ -219,13 +236,24 @@ class Activity:
         return None
 
 
+def _without_repacking(settings: LoadSettings) -> LoadSettings:
+    return settings.model_copy(update={'use_extra_bufts': False})
+
+
+def _check(model: ModelFile, settings: LoadSettings) -> None:
+    from inference.library import check_settings  # noqa: PLC0415 (loads the library)
+
+    check_settings(settings, model.header)
+
+
 def _verdict_key(model: ModelFile, settings: LoadSettings) -> str:
-    """Name what a verdict holds for: this file, these settings, this library on this processor."""
-    from inference.library import library_version  # noqa: PLC0415 (loads the library)
+    """Name what a verdict holds for: this file, these settings, this library on this machine."""
+    from inference.library import library_version, machine  # noqa: PLC0415 (loads the library)
 
     try:
-        stat = model.path.stat()
+        stats = [part.stat() for part in model.header.parts]
     except OSError as error:
         raise InvalidModelFile(f'{model.path.name} cannot be read: {error.strerror}. Is it still there?') from None
-    what = f'{model.path} {stat.st_size} {stat.st_mtime_ns} {settings.model_dump_json()} {library_version()}'
+    parts = [(stat.st_size, stat.st_mtime_ns) for stat in stats]
+    what = f'{model.path} {parts} {verdict_scope(settings)} {library_version()} {machine()}'
     return hashlib.sha256(what.encode()).hexdigest()[:16]

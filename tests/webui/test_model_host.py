@@ -1,11 +1,16 @@
 """The one model in memory: how it gets there and away again, and what is said when it cannot be loaded."""
 
+import asyncio
 import json
 import os
 import shutil
+import signal
+import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any, TypeVar
 
 import psutil
 import pytest
@@ -21,6 +26,7 @@ from inference.errors import (
     ModelUnloaded,
     NoModelLoaded,
     NotEnoughMemory,
+    PreflightFailed,
 )
 from inference.settings import LoadSettings, SamplingSettings
 from presets.models import ModelStore
@@ -28,6 +34,7 @@ from presets.storage import Writer
 from tests import tiny_models as tiny
 from webui.model_host import Activity, ModelHost
 
+T = TypeVar('T')
 SMALL = LoadSettings(n_ctx=512, n_threads=1, use_extra_bufts=False)
 """With repacked weights, what fails would be tried a second time without them."""
 
@@ -67,10 +74,13 @@ async def load(host: ModelHost, model_id: str, settings: LoadSettings | None = S
     return await host.ready()
 
 
-async def failure(host: ModelHost, model_id: str, settings: LoadSettings = SMALL) -> InferenceError:
+async def failure(
+    host: ModelHost, model_id: str, settings: LoadSettings = SMALL, *, retry: bool = False
+) -> InferenceError:
     """Load what cannot be loaded; return why."""
+    host.load(model_id, settings, retry=retry)
     with pytest.raises(InferenceError) as caught:
-        await load(host, model_id, settings)
+        await host.ready()
     assert (host.state.phase, host.state.model_id) == ('failed', model_id)
     assert host.state.error == str(caught.value)
     assert host.engine is None
@@ -98,8 +108,22 @@ async def rest(events: AsyncIterator[GenerationEvent]) -> list[GenerationEvent]:
 
 
 def trials_now() -> set[int]:
-    children = psutil.Process().children()
-    return {child.pid for child in children if child.is_running() and 'inference.preflight' in child.cmdline()}
+    return {child.pid for child in psutil.Process().children() if is_trial(child)}
+
+
+def is_trial(child: psutil.Process) -> bool:
+    with suppress(psutil.Error):  # it may end meanwhile
+        return 'inference.preflight' in child.cmdline()
+    return False
+
+
+async def counted(work: Coroutine[Any, Any, T]) -> tuple[T, int]:
+    """Return what `work` returns, and how many trials were made meanwhile."""
+    task, seen = asyncio.create_task(work), trials_now()
+    while not task.done():
+        seen |= trials_now()
+        await asyncio.sleep(0.01)
+    return await task, len(seen)
 
 
 def engine_threads() -> int:
@@ -231,6 +255,67 @@ async def test_a_model_is_loaded_even_if_nothing_can_be_noted_about_it(
     host: ModelHost, model: Path, tmp_path: Path
 ) -> None:
     (tmp_path / 'models.json').mkdir()
+    assert await answer(await load(host, 'tiny'))
+
+
+async def test_live_settings_need_no_new_trial(host: ModelHost, model: Path, trials: set[int]) -> None:
+    await load(host, 'tiny')
+    await load(host, 'tiny', SMALL.model_copy(update={'n_threads': 2, 'n_slots': 3, 'cache_ram': 64, 'draft': 'on'}))
+    assert len(trials) == 1
+
+
+async def test_what_crashed_is_tried_again_only_if_asked_for(host: ModelHost, catalog: Catalog, tmp_path: Path) -> None:
+    """More experts used than there are: llama.cpp ends the process."""
+    tiny.write_tiny_model(tmp_path / 'models' / 'bad.gguf', llama__expert_count=4, llama__expert_used_count=9)
+    catalog.scan()
+    repacked = SMALL.model_copy(update={'use_extra_bufts': True})
+    crashed, tried = await counted(failure(host, 'bad', repacked))
+    assert isinstance(crashed, PreflightFailed)
+    assert tried == 1, 'an assertion outside of the code for the CPU has nothing to do with repacked weights'
+
+    again, tried = await counted(failure(host, 'bad', repacked))
+    assert str(again).startswith(str(crashed))
+    assert str(again).endswith('This is from an earlier trial, which was not repeated; "Try again" repeats it.')
+    assert tried == 0
+
+    retried, tried = await counted(failure(host, 'bad', repacked, retry=True))
+    assert str(retried) == str(crashed)
+    assert tried == 1
+
+    _, tried = await counted(failure(host, 'bad', SMALL))
+    assert tried == 1, 'other settings'
+
+
+@pytest.mark.skipif(sys.platform == 'win32', reason='lets the trial crash with a signal')
+async def test_a_model_that_crashes_with_repacked_weights_is_loaded_without(
+    host: ModelHost, model: Path, trials: set[int]
+) -> None:
+    repacked = SMALL.model_copy(update={'use_extra_bufts': True})
+    host.load('tiny', repacked)
+    while not trials_now():  # noqa: ASYNC110 (only the system knows)
+        await asyncio.sleep(0.01)
+    for trial in trials_now():
+        os.kill(trial, signal.SIGILL)
+    assert await answer(await host.ready())
+    assert not host.load_settings('tiny').use_extra_bufts
+
+    tried = len(trials)
+    assert await answer(await load(host, 'tiny', repacked))
+    assert not host.load_settings('tiny').use_extra_bufts
+    assert len(trials) == tried, 'both are known'
+
+
+async def test_a_trial_that_was_killed_from_outside_says_nothing_about_the_model(
+    host: ModelHost, model: Path, trials: set[int]
+) -> None:
+    host.load('tiny', SMALL)
+    while not trials_now():  # noqa: ASYNC110 (only the system knows)
+        await asyncio.sleep(0.01)
+    for trial in trials_now():
+        psutil.Process(trial).kill()
+    with pytest.raises(InferenceError):
+        await host.ready()
+
     assert await answer(await load(host, 'tiny'))
 
 
