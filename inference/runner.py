@@ -126,7 +126,8 @@ class ModelRunner:
     @property
     def is_exact(self) -> bool:
         """Whether the memory of a sequence cannot be cut just anywhere: it holds a state, or a window that moves on."""
-        return _has_state(self._model) or bool(C.llama_model_n_swa(self._model))
+        has_window = bool(C.llama_model_n_swa(self._model)) and not self._settings.swa_full
+        return _has_state(self._model) or has_window
 
     @property
     def chat_template(self) -> str | None:
@@ -170,6 +171,13 @@ class ModelRunner:
         """Return the text that tokens make; safe on any thread."""
         return b''.join(self.pieces[token] for token in tokens).decode('utf-8', 'replace')
 
+    def show(self, texts: Iterable[str]) -> None:
+        """Let these control tokens have a text of their own, which is empty otherwise; before the first reply."""
+        for text in texts:
+            tokens = self.tokenize(text, add_special=False, parse_special=True)
+            if len(tokens) == 1 and tokens[0] in self.special:
+                self.pieces[tokens[0]] = text.encode()
+
     def keep(self, slot_id: int, length: int) -> int:
         """Drop all but the first `length` tokens of a slot; returns how many really stay.
 
@@ -178,10 +186,22 @@ class ModelRunner:
         self._check_slot(slot_id)
         if length == self.length(slot_id):
             return length
-        if length and self._can_cut(slot_id, length) and C.llama_memory_seq_rm(self._memory, slot_id, length, -1):
+        if length and self.can_cut(slot_id, length) and C.llama_memory_seq_rm(self._memory, slot_id, length, -1):
             return length
         C.llama_memory_seq_rm(self._memory, slot_id, 0, -1)
         return 0
+
+    def can_cut(self, slot_id: int, length: int) -> bool:
+        """Return whether `keep` can drop what comes after the first `length` tokens, and nothing else.
+
+        NOTE: a sliding window that has moved past `length` says yes to a cut, but its cells are gone.
+        """
+        held = self.length(slot_id)
+        if _has_state(self._model):
+            return length == held
+        window: int = C.llama_model_n_swa(self._model)
+        first: int = C.llama_memory_seq_pos_min(self._memory, slot_id)
+        return length <= held and (not window or first <= max(0, length - window))
 
     def length(self, slot_id: int) -> int:
         """Return how many tokens of a slot the KV cache holds."""
@@ -319,12 +339,6 @@ class ModelRunner:
 
     def _special_text(self, token: int) -> str:
         return self._piece(token, special=True).decode('utf-8', 'replace') if 0 <= token < self.n_vocab else ''
-
-    def _can_cut(self, slot_id: int, length: int) -> bool:
-        """A sliding window that has moved past `length` says yes to a cut, but its cells are gone."""
-        window: int = C.llama_model_n_swa(self._model)
-        first: int = C.llama_memory_seq_pos_min(self._memory, slot_id)
-        return length <= self.length(slot_id) and (not window or first <= max(0, length - window))
 
     def _check(self, batch: Sequence[Work[Any]]) -> None:
         """Refuse what llama.cpp would answer by ending the process."""

@@ -107,6 +107,8 @@ class StepLoop:
                 job.sampler = Sampler(job.sampling)
             if self.runner.drafts:
                 job.drafter = job.drafter or Drafter(job.prompt)
+            if job.thinks:
+                self._limit_thought(job)  # a budget of 0 leaves no time to think
             self._report(job, PromptProgress(done=job.cached, total=len(job.prompt), cached=job.cached))
         for place, job in enumerate(self.scheduler.waiting, start=1):
             if job.place != place:
@@ -123,7 +125,7 @@ class StepLoop:
     def _schedule(self) -> list[Work[Job]]:
         for slot in self.scheduler.running:
             if (job := slot.request) and job.drafter and job.completion and not slot.unread:
-                job.draft = () if job.forced else job.drafter.guess(min(job.room, job.max_tokens) - len(job.completion))
+                job.draft = () if job.forced else job.drafter.guess(max(0, job.left - 1))
         return self.scheduler.schedule()
 
     def _run(self, batch: list[Work[Job]]) -> None:
@@ -207,18 +209,23 @@ class StepLoop:
         """Turn a token into text, and end the reasoning where it has taken its share."""
         for event in job.reader.feed(self.runner.pieces[token]):
             self._report(job, event)
-        if job.reader.in_reasoning:
+        job.thinks = job.reader.in_reasoning
+        if job.thinks:
             job.thought += 1
-            if 0 <= job.think_budget <= job.thought and not job.forced:
-                job.forced.extend(job.think_end)
-                job.think_budget = -1
+            self._limit_thought(job)
+
+    @staticmethod
+    def _limit_thought(job: Job) -> None:
+        if 0 <= job.think_budget <= job.thought:
+            job.forced.extend(job.think_end)
+            job.think_budget = -1
 
     def _goes_on(self, slot: Slot[Job], job: Job) -> bool:
         if job.reader.stopped:
             self._finish(slot, job, 'stop')
         elif job.max_tokens and job.said >= job.max_tokens:
             self._finish(slot, job, 'length')
-        elif job.is_full:
+        elif not job.room_left:
             self._out_of_room(slot, job, f'The context of {self.runner.n_ctx:,} tokens is full.')
         return slot.request is job
 

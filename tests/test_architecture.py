@@ -23,7 +23,7 @@ DOORS: dict[str, tuple[str, ...]] = {
         'inference/runner.py',
         'inference/baseline.py',
     ),
-    'jinja2': ('inference/template.py',),
+    'jinja2': ('inference/sandbox.py',),
     'tinydb': ('presets/storage.py',),
     'nicegui': ('webui/*',),
     'subprocess': ('inference/preflight.py', 'webui/supervisor.py', 'webui/launch.py', 'runtimes/*'),
@@ -111,7 +111,7 @@ def test_files_are_looked_at_in_every_room() -> None:
         ('presets/x.py', 'if True:\n    from nicegui import ui', 'nicegui belongs into webui/*'),
         ('webui/pages/chat.py', 'from subprocess import run', 'subprocess belongs into'),
         ('webui/app.py', 'await asyncio.create_subprocess_exec("x")', 'subprocess belongs into'),
-        ('webui/markdown.py', 'import jinja2', 'jinja2 belongs into inference/template.py'),
+        ('webui/markdown.py', 'import jinja2', 'jinja2 belongs into inference/sandbox.py'),
         ('webui/x.py', 'def long():\n' + '    pass\n' * 60, 'long has 61 lines'),
     ],
 )
