@@ -69,7 +69,7 @@ class Adapters:
     def _find(self, specs: tuple[AdapterSpec, ...]) -> dict[_File, float]:
         found: dict[_File, float] = {}
         for spec in specs:
-            path = self._path.parent / Path(spec.file).expanduser()
+            path = self._path.parent / spec.file
             try:
                 facts = path.stat()
             except OSError as error:

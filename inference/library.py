@@ -15,7 +15,7 @@ from inference.gguf import Header
 from inference.gguf_reader import TENSOR_TYPES
 from inference.library_arrays import device_array, metadata_array, placement_array
 from inference.library_log import LIBRARY_LOG
-from inference.overrides import metadata_overrides
+from inference.overrides import adapter_specs, metadata_overrides
 from inference.settings import LoadSettings
 
 __all__ = ['LIBRARY_LOG', 'Device', 'devices']  # handed on
@@ -158,6 +158,7 @@ def check_settings(settings: LoadSettings, header: Header | None = None) -> None
     device_array(settings)
     placement_array(settings)
     metadata_overrides(settings.kv_overrides, header)
+    adapter_specs(settings.loras)
     if header:
         _check_cache_types(settings, header)
 

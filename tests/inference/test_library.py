@@ -235,6 +235,7 @@ def test_the_cpu_is_among_the_devices() -> None:
         ({'tensor_overrides': ('ffn=ROCm7',)}, '"Tensor placement": no device ROCm7 is in use. These are there: CPU'),
         ({'tensor_overrides': ('ff(n=CPU',)}, 'is wrong: missing )'),
         ({'kv_overrides': ('a=b',)}, "'a=b' is not KEY=TYPE:VALUE"),
+        ({'loras': ('=0.5',)}, "'=0.5' names no file"),
         ({'tensor_split': (1.0, -1.0)}, '"Share per GPU" has a number below 0.'),
         ({'n_ctx': -1}, '"As much as fits" was not worked out'),
         ({'n_gpu_layers': -2}, '"As much as fits" was not worked out'),
