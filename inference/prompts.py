@@ -69,9 +69,9 @@ class PromptMaker:
         if request.overflow == 'stop':
             return self._without((), request, said)
         n_ctx, roles = self._runner.n_ctx, [message.role for message in request.messages]
-        counts = [self._count(message) for message in request.messages]
+        counts = [self._count(message) + FRAME_TOKENS for message in request.messages]
         reply = min(request.sampling.max_tokens or n_ctx, n_ctx // REPLY_SHARE)
-        frame = len(said) + FRAME_TOKENS * len(roles) if sum(counts) > n_ctx else -sum(counts)
+        frame = len(said) if sum(counts) > n_ctx else -sum(counts)  # what may fit is tried as it is
         prompt: Prompt | None = None
         for _ in range(MOST_TRIES):
             left_out = messages_to_leave_out(
