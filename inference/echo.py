@@ -9,6 +9,7 @@ from inference.chat import Finished, FinishReason, GenerationRequest, PromptProg
 from inference.engine import Engine, EngineInfo, EngineStatus, Generation
 from inference.errors import ContextLengthExceeded, InferenceError, InvalidRequest, ModelUnloaded
 from inference.parsing import TextStream
+from inference.settings import LoadSettings
 
 N_CTX = 100_000
 PREFILL_PIECES = 4
@@ -63,6 +64,9 @@ class EchoEngine(Engine):
     async def count_tokens(self, text: str) -> int:
         """Count words."""
         return len(_words(text))
+
+    async def adjust(self, settings: LoadSettings) -> None:
+        """There is nothing to adjust."""
 
     async def close(self) -> None:
         """End every reply with ModelUnloaded."""

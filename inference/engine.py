@@ -11,6 +11,7 @@ from weakref import WeakSet
 from inference.chat import Finished, GenerationEvent, GenerationRequest
 from inference.errors import InferenceError
 from inference.metrics import log_reply
+from inference.settings import LoadSettings
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,6 +120,10 @@ class Engine(ABC):
     @abstractmethod
     async def count_tokens(self, text: str) -> int:
         """Return how many tokens `text` has, without special tokens added."""
+
+    @abstractmethod
+    async def adjust(self, settings: LoadSettings) -> None:
+        """Apply the settings that need no reload, from the next step on."""
 
     @abstractmethod
     async def close(self) -> None:

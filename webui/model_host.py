@@ -84,6 +84,12 @@ class ModelHost:
         self._start(self._unload())
         self._set(LoadState())
 
+    async def adjust(self, settings: LoadSettings) -> None:
+        """Apply the settings that need no reload to the loaded model, and remember them. Raises LoadFailed."""
+        if engine := self.engine:
+            await engine.adjust(settings)
+            await self._remember(self.state.model_id, load=settings)
+
     async def close(self) -> None:
         """Cancel what is under way, end the engine, and note that this was on purpose."""
         self.unload()
