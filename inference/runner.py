@@ -18,11 +18,10 @@ from llama_cpp import llama_cpp as C  # noqa: N812 (the name of its language)
 
 from inference.errors import DecodeFailed, InvalidRequest, LoadCancelled, LoadFailed, ModelUnloaded
 from inference.library import LIBRARY_LOG, check_settings, context_params, model_params
-from inference.sampling import has_penalties, penalize, sampler_chain
+from inference.sampler import Sampler, piece_of, read_vocabulary
 from inference.scheduler import Work
-from inference.settings import LoadSettings, SamplingSettings
+from inference.settings import LoadSettings
 
-PIECE_BYTES = 256
 TOKENIZE_LIMIT = 64_000_000
 """Characters; far above any context, far below what overflows the library's 32-bit lengths."""
 COUNTED_AT_ONCE = 4096
@@ -37,20 +36,6 @@ class Decoded(Enum):
     ABORTED = 2
 
 
-class Sampler:
-    """One request's chain; freed with the object."""
-
-    def __init__(self, settings: SamplingSettings) -> None:
-        self.settings = settings
-        self.penalizes = has_penalties(settings)
-        self.chain = C.llama_sampler_chain_init(C.llama_sampler_chain_default_params())
-        for name, arguments in sampler_chain(settings):
-            C.llama_sampler_chain_add(self.chain, getattr(C, f'llama_sampler_init_{name}')(*arguments))
-
-    def __del__(self) -> None:
-        C.llama_sampler_free(self.chain)
-
-
 class ModelRunner:
     """A model with its context: does what it is told, decides nothing."""
 
@@ -61,8 +46,8 @@ class ModelRunner:
         self.n_ctx: int = C.llama_n_ctx_seq(context)
         self.n_batch: int = min(C.llama_n_batch(context), self.n_ctx)
         self.n_vocab: int = C.llama_vocab_n_tokens(self._vocab)
-        self.pieces = [self._piece(token, special=False) for token in range(self.n_vocab)]
-        self.ends = frozenset(t for t in range(self.n_vocab) if C.llama_vocab_is_eog(self._vocab, t))
+        self.vocabulary = read_vocabulary(model)
+        self.pieces, self.ends = self.vocabulary.pieces, self.vocabulary.ends
         self._batch = _Batch(self.n_batch)
         self._in_use, self._closed = threading.Lock(), False
         self._abort = ctypes.create_string_buffer(2)
@@ -173,14 +158,7 @@ class ModelRunner:
 
     def sample(self, row: int, sampler: Sampler, window: Sequence[int]) -> int:
         """Sample the token that follows row `row` of the last batch; `window` ends with the latest token."""
-        logits = C.llama_get_logits_ith(self._context, row)
-        if not logits:
-            raise DecodeFailed('llama.cpp computed no scores for this step. Load the model again.')
-        if sampler.penalizes:
-            # Every prompt has ended turns in it; to penalize their token would make replies that never end.
-            penalize(np.ctypeslib.as_array(logits, (self.n_vocab,)), window, sampler.settings, self.ends)
-        token: int = C.llama_sampler_sample(sampler.chain, self._context, row)
-        return token
+        return sampler.sample(self._context, row, window)
 
     def finite_logits(self, row: int) -> bool:
         """Return whether the scores of a row are numbers, which they are not with a broken kernel or file."""
@@ -214,16 +192,10 @@ class ModelRunner:
             count: int = C.llama_tokenize(self._vocab, data, len(data), tokens, len(tokens), *flags)
             return count
 
-    def _piece(self, token: int, *, special: bool) -> bytes:
-        buffer = ctypes.create_string_buffer(PIECE_BYTES)
-        size = C.llama_token_to_piece(self._vocab, token, buffer, PIECE_BYTES, 0, special)
-        if size < 0:
-            buffer = ctypes.create_string_buffer(-size)
-            size = C.llama_token_to_piece(self._vocab, token, buffer, -size, 0, special)
-        return buffer.raw[:size]
-
     def _special_text(self, token: int) -> str:
-        return self._piece(token, special=True).decode('utf-8', 'replace') if 0 <= token < self.n_vocab else ''
+        return (
+            piece_of(self._vocab, token, special=True).decode('utf-8', 'replace') if 0 <= token < self.n_vocab else ''
+        )
 
     def _can_cut(self, slot_id: int, length: int) -> bool:
         """A sliding window that has moved past `length` says yes to a cut, but its cells are gone."""

@@ -8,7 +8,8 @@ from inference.chat import Finished, FinishReason, GenerationEvent, PromptProgre
 from inference.engine import Generation
 from inference.errors import DecodeFailed, InferenceError, ModelUnloaded
 from inference.parsing import TextStream
-from inference.runner import Decoded, ModelRunner, Sampler
+from inference.runner import Decoded, ModelRunner
+from inference.sampler import Sampler
 from inference.scheduler import Request, Scheduler, Slot, Work
 from inference.settings import SamplingSettings
 
@@ -99,7 +100,7 @@ class StepLoop:
         for slot, job, reusable in self._scheduler.admit():
             job.cached = self._trim(slot, reusable)
             job.started_at = time.perf_counter()
-            job.sampler = Sampler(job.sampling)
+            job.sampler = Sampler(job.sampling, self.runner.vocabulary)
             self._report(job, PromptProgress(done=job.cached, total=len(job.prompt), cached=job.cached))
         for place, job in enumerate(self._scheduler.waiting, start=1):
             if job.place != place:

@@ -17,7 +17,8 @@ from inference.errors import InferenceError, NotEnoughMemory
 from inference.gguf import read_header
 from inference.library import default_threads
 from inference.memory import require_fit
-from inference.runner import Decoded, ModelRunner, Sampler
+from inference.runner import Decoded, ModelRunner
+from inference.sampler import Sampler
 from inference.scheduler import Request, Slot, Work
 from inference.settings import LoadSettings, SamplingSettings
 from tests import tiny_models as tiny
@@ -36,7 +37,7 @@ def work(*tokens: int, position: int = 0, slot: int = 0, samples: bool = False) 
 
 def sampled(runner: ModelRunner, row: int, *, samples: bool) -> int:
     runner.decode([work(1, 2, 3, samples=samples)])
-    return runner.sample(row, Sampler(SamplingSettings()), [1, 2, 3])
+    return runner.sample(row, Sampler(SamplingSettings(), runner.vocabulary), [1, 2, 3])
 
 
 ATTEMPTS: dict[str, Callable[[ModelRunner], object]] = {
@@ -49,7 +50,7 @@ ATTEMPTS: dict[str, Callable[[ModelRunner], object]] = {
     'a slot that is not there': lambda runner: runner.decode([work(5, slot=1)]),
     'a slot below the first': lambda runner: runner.decode([work(5, slot=-1)]),
     'a gap between positions': lambda runner: (runner.decode([work(1, 2)]), runner.decode([work(5, position=7)])),
-    'a sample before any batch': lambda runner: runner.sample(0, Sampler(SamplingSettings()), []),
+    'a sample before any batch': lambda runner: runner.sample(0, Sampler(SamplingSettings(), runner.vocabulary), []),
     'a sample of a row without scores': lambda runner: sampled(runner, 1, samples=True),
     'a sample of a row that is not there': lambda runner: sampled(runner, 99, samples=True),
     'a sample of a batch without scores': lambda runner: sampled(runner, 2, samples=False),
