@@ -10,7 +10,8 @@ from llama_cpp import llama_cpp as C  # noqa: N812 (the name of its language)
 from inference.benchmark import Measurement
 from inference.errors import DecodeFailed, LoadFailed
 from inference.library import context_params, model_params
-from inference.runner import Sampler
+from inference.sampler import Chain, read_vocabulary
+from inference.sampling import sampler_chain
 from inference.settings import LoadSettings, SamplingSettings
 
 
@@ -32,7 +33,8 @@ class Baseline:
         self, text: str, sampling: SamplingSettings, *, prompt_tokens: int, cached_tokens: int, count: int
     ) -> Measurement:
         """Read `prompt_tokens` of `text` and sample `count` tokens; those that count as cached are read before."""
-        prompt, sampler = self._tokenize(text, prompt_tokens), Sampler(sampling)
+        vocabulary = read_vocabulary(self._model)
+        prompt, chain = self._tokenize(text, prompt_tokens), Chain(sampler_chain(sampling, vocabulary), vocabulary)
         C.llama_memory_clear(C.llama_get_memory(self._context), True)
         self._read(prompt[:cached_tokens])
         started = time.perf_counter()
@@ -41,7 +43,7 @@ class Baseline:
         token = (C.llama_token * 1)()
         batch = C.llama_batch_get_one(token, 1)
         while True:
-            token[0] = C.llama_sampler_sample(sampler.chain, self._context, -1)
+            token[0] = chain.sample(self._context, -1)
             arrivals.append(time.perf_counter() - started)
             if len(arrivals) == count:
                 break

@@ -9,7 +9,7 @@ from inference.chat import Finished, FinishReason, Timings, Usage
 from inference.drafting import Drafter
 from inference.engine import Generation
 from inference.reply import ReplyReader
-from inference.runner import Sampler
+from inference.sampler import Sampler
 from inference.scheduler import Request
 from inference.settings import SamplingSettings
 

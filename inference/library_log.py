@@ -20,6 +20,9 @@ _NOISE = re.compile(
 )
 """Warnings that say nothing to who runs the app: remarks to those who convert models, and what we handle ourselves."""
 
+_STOPPED = re.compile(r'graph_compute_async failed with error 1$|failed to compute graph, compute status: 1$')
+"""What the library calls an error when a batch was aborted on request."""
+
 
 class LibraryLog:
     """Receives llama.cpp's log. `errors` holds what went wrong lately; clear it before what may fail."""
@@ -58,7 +61,7 @@ class LibraryLog:
                 self._say(line.strip())
 
     def _say(self, line: str) -> None:
-        if self._level == ERROR:
+        if self._level == ERROR and not _STOPPED.search(line):
             self.errors.append(_FUNCTION.sub('', line)[:LONGEST_LINE])
             logger.error('llama.cpp: {}', line)
         elif self._level == WARNING and not _NOISE.search(line):

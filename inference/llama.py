@@ -15,10 +15,12 @@ from inference.chat import GenerationRequest, LeftOut
 from inference.engine import Engine, EngineInfo, EngineStatus, Generation
 from inference.engine_thread import EngineThread, Progress, adjust
 from inference.errors import ContextLengthExceeded, InferenceError, InvalidRequest, ModelUnloaded
+from inference.forced_calls import sampling_for
 from inference.job import Job
 from inference.memory import estimate
 from inference.prompts import Prompt, PromptMaker
 from inference.reply import ReplyReader
+from inference.sampling import check_sampling
 from inference.settings import LoadSettings
 from inference.step_loop import StepLoop
 from inference.template import ChatTemplate
@@ -163,6 +165,9 @@ class LlamaEngine(Engine):
 
     def _prompt_for(self, job: Job, request: GenerationRequest) -> Prompt:
         """Make the prompt and set the job up for it; runs on a worker thread, while nobody else has the job."""
+        if not job.said:
+            job.sampling = sampling_for(request, self._template.style)
+            check_sampling(job.sampling, self._runner.vocabulary)
         said = [*job.earlier, *job.completion]
         prompt = self._prompts.make(request, said)
         room = self._runner.n_ctx - len(prompt.tokens)

@@ -29,11 +29,10 @@ from inference.library import (
     set_threads,
 )
 from inference.prompt_cache import State
-from inference.sampling import has_penalties, penalize, sampler_chain
+from inference.sampler import Sampler, piece_of, read_vocabulary
 from inference.scheduler import Work
-from inference.settings import LoadSettings, SamplingSettings
+from inference.settings import LoadSettings
 
-PIECE_BYTES = 256
 TOKENIZE_LIMIT = 64_000_000
 """Characters; far above any context, far below what overflows the library's 32-bit lengths."""
 COUNTED_AT_ONCE = 4096
@@ -50,20 +49,6 @@ class Decoded(Enum):
     OK = 0
     FULL = 1
     ABORTED = 2
-
-
-class Sampler:
-    """One request's chain; freed with the object."""
-
-    def __init__(self, settings: SamplingSettings) -> None:
-        self.settings = settings
-        self.penalizes = has_penalties(settings)
-        self.chain = C.llama_sampler_chain_init(C.llama_sampler_chain_default_params())
-        for name, arguments in sampler_chain(settings):
-            C.llama_sampler_chain_add(self.chain, getattr(C, f'llama_sampler_init_{name}')(*arguments))
-
-    def __del__(self) -> None:
-        C.llama_sampler_free(self.chain)
 
 
 class ModelRunner:
@@ -83,9 +68,9 @@ class ModelRunner:
         self.drafts = settings.draft == 'on' and not self.is_exact
         self._vocab = C.llama_model_get_vocab(model)
         self.n_vocab: int = C.llama_vocab_n_tokens(self._vocab)
-        self.pieces = [self._piece(token, special=False) for token in range(self.n_vocab)]
+        self.vocabulary = read_vocabulary(model)
+        self.pieces, self.ends = self.vocabulary.pieces, self.vocabulary.ends
         self.special = frozenset(t for t in range(self.n_vocab) if self._is_special(t))
-        self.ends = frozenset(t for t in range(self.n_vocab) if C.llama_vocab_is_eog(self._vocab, t))
         self.n_ctx: int = C.llama_n_ctx_seq(self._context)
         self.n_batch: int = min(C.llama_n_batch(self._context), self.n_ctx)
         self._batch = _Batch(self.n_batch)
@@ -250,14 +235,7 @@ class ModelRunner:
 
     def sample(self, row: int, sampler: Sampler, window: Sequence[int]) -> int:
         """Sample the token that follows row `row` of the last batch; `window` ends with the latest token."""
-        logits = C.llama_get_logits_ith(self._context, row)
-        if not logits:
-            raise DecodeFailed('llama.cpp computed no scores for this step. Load the model again.')
-        if sampler.penalizes:
-            # Every prompt has ended turns in it; to penalize their token would make replies that never end.
-            penalize(np.ctypeslib.as_array(logits, (self.n_vocab,)), window, sampler.settings, self.ends)
-        token: int = C.llama_sampler_sample(sampler.chain, self._context, row)
-        return token
+        return sampler.sample(self._context, row, window)
 
     def finite_logits(self, row: int) -> bool:
         """Return whether the scores of a row are numbers, which they are not with a broken kernel or file."""
@@ -325,20 +303,14 @@ class ModelRunner:
             count: int = C.llama_tokenize(self._vocab, data, len(data), tokens, len(tokens), *flags)
             return count
 
-    def _piece(self, token: int, *, special: bool) -> bytes:
-        buffer = ctypes.create_string_buffer(PIECE_BYTES)
-        size = C.llama_token_to_piece(self._vocab, token, buffer, PIECE_BYTES, 0, special)
-        if size < 0:
-            buffer = ctypes.create_string_buffer(-size)
-            size = C.llama_token_to_piece(self._vocab, token, buffer, -size, 0, special)
-        return buffer.raw[:size]
-
     def _is_special(self, token: int) -> bool:
         special = C.LLAMA_TOKEN_ATTR_CONTROL | C.LLAMA_TOKEN_ATTR_USER_DEFINED
         return bool(C.llama_vocab_get_attr(self._vocab, token) & special)
 
     def _special_text(self, token: int) -> str:
-        return self._piece(token, special=True).decode('utf-8', 'replace') if 0 <= token < self.n_vocab else ''
+        return (
+            piece_of(self._vocab, token, special=True).decode('utf-8', 'replace') if 0 <= token < self.n_vocab else ''
+        )
 
     def _check(self, batch: Sequence[Work[Any]]) -> None:
         """Refuse what llama.cpp would answer by ending the process."""

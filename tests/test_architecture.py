@@ -21,6 +21,7 @@ DOORS: dict[str, tuple[str, ...]] = {
         'inference/ggml.py',
         'inference/adapters.py',
         'inference/runner.py',
+        'inference/sampler.py',
         'inference/baseline.py',
     ),
     'jinja2': ('inference/sandbox.py',),
