@@ -14,11 +14,8 @@ from inference.reasoning import ReplyStyle
 Delta = TextDelta | ReasoningDelta | ToolCallDelta
 
 _FENCE = '```'
-_BODY, _HEADERS, _ENDS = (
-    '<|message|>',
-    ('<|start|>assistant', '<|channel|>', 'to='),
-    ('<|end|>', '<|return|>', '<|call|>'),
-)
+_HEADERS, _BODY = ('<|start|>assistant', '<|channel|>', 'to='), '<|message|>'
+_ENDS = ('<|end|>', '<|return|>', '<|call|>')
 _RECIPIENT = re.compile(r'to=functions\.([\w.-]+)')
 _BARE = (in_json(known=True),)
 _HEAD = 400
@@ -61,7 +58,7 @@ class ReplyReader:
         unseen = (*style.unseen, *(style.calls.unseen if tools else ()))
         self._unseen = frozenset(unseen)
         self._markers = Markers((*self._stop, *unseen, *self._readers, *((_FENCE,) if self._readers or unseen else ())))
-        head = prompt[-len(begun) - _HEAD :].removesuffix(begun)
+        head = prompt[-len(begun) - _HEAD :].removesuffix(begun.lstrip()).rstrip()
         self._reading = self._messages(head) if style.in_channels else self._reply(head, fresh=not begun)
 
     @property
@@ -99,7 +96,7 @@ class ReplyReader:
     def _reply(self, head: str, *, fresh: bool) -> Reading[None]:
         """Read reasoning, if the reply begins with it, and an answer with calls."""
         style = self._style
-        inside = head.rstrip().endswith(style.opens)
+        inside = head.endswith(style.opens)
         opened = fresh and (yield from self._source.begins(style.opens))  # some open it though the prompt did
         while inside or opened:
             yield from self._reason(style.closes)
@@ -156,9 +153,9 @@ class ReplyReader:
 
     def _messages(self, head: str) -> Reading[None]:
         """Read messages in channels, each with a header; what has none is the answer."""
-        begun = head[head.rfind('<|start|>') :]
-        if begun.endswith(_BODY):
-            yield from self._message(begun)
+        header = head[head.rfind('<|start|>') :]
+        if header.endswith(_BODY):
+            yield from self._message(header)
         while not self.stopped and (opening := (yield from self._source.begins(*_HEADERS))):
             header, end = yield from self._source.collect(_BODY)
             if end:

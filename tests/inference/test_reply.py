@@ -266,6 +266,7 @@ def test_reasoning_comes_as_it_is_written_and_without_the_space_around_it() -> N
         ('<|im_start|>assistant\n<think>\n\n</think>\n\n', '', False),
         ('What does <think> mean?<|im_end|>\n<|im_start|>assistant\n', '', False),
         ('<|im_start|>assistant\n<think>\nI wonder', 'I wonder', True),
+        ('<|im_start|>assistant\n<think>\nI wonder', '\n\nI wonder', True),
         ('<|im_start|>assistant\n<think>\nI wonder\n</think>\n\nIt is', 'It is', False),
     ],
 )

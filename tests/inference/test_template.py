@@ -120,6 +120,16 @@ def test_a_template_without_end_is_stopped_after_some_seconds(bomb: str) -> None
     assert 'does not come to an end' in warning
 
 
+def test_a_template_that_does_not_end_with_tools_is_used_without() -> None:
+    slow = '{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}'
+    start = time.monotonic()
+
+    template = loaded(CHATML + f'{{% if tools or messages[1].tool_calls %}}{slow}{{% endif %}}')
+
+    assert time.monotonic() - start < 9
+    assert 'get_weather' in template.render(ASKED, TOOLS)
+
+
 def test_where_no_system_message_is_allowed_its_text_goes_to_the_user() -> None:
     prompt = rendered(MISTRAL_STYLE, [SYSTEM, HELLO, REPLY, HELLO])
 
