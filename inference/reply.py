@@ -40,7 +40,8 @@ class ReplyReader:
         stop: Sequence[str] = (),
         ends: Sequence[str] = (),
     ) -> None:
-        self.in_reasoning = False
+        head = prompt[-len(begun) - _HEAD :].removesuffix(begun.lstrip()).rstrip()
+        self.in_reasoning = head.endswith(style.opens)
         self.stopped = False
         self._style = style
         self._decoder = codecs.getincrementaldecoder('utf-8')('replace')
@@ -58,7 +59,6 @@ class ReplyReader:
         unseen = (*style.unseen, *(style.calls.unseen if tools else ()))
         self._unseen = frozenset(unseen)
         self._markers = Markers((*self._stop, *unseen, *self._readers, *((_FENCE,) if self._readers or unseen else ())))
-        head = prompt[-len(begun) - _HEAD :].removesuffix(begun.lstrip()).rstrip()
         self._reading = self._messages(head) if style.in_channels else self._reply(head, fresh=not begun)
 
     @property
@@ -96,7 +96,7 @@ class ReplyReader:
     def _reply(self, head: str, *, fresh: bool) -> Reading[None]:
         """Read reasoning, if the reply begins with it, and an answer with calls."""
         style = self._style
-        inside = head.endswith(style.opens)
+        inside = self.in_reasoning
         opened = fresh and (yield from self._source.begins(style.opens))  # some open it though the prompt did
         while inside or opened:
             yield from self._reason(style.closes)

@@ -273,8 +273,8 @@ def test_reasoning_comes_as_it_is_written_and_without_the_space_around_it() -> N
 def test_the_prompt_tells_whether_the_reply_begins_with_reasoning(prompt: str, begun: str, inside: bool) -> None:
     reader = ReplyReader(PLAIN, prompt=prompt, begun=begun)
 
+    assert reader.in_reasoning is inside
     reader.feed(b' so')
-
     assert reader.in_reasoning is inside
 
 
