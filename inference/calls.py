@@ -63,14 +63,14 @@ def skip(source: Incoming, closers: Sequence[str]) -> Reading[None]:
         yield from source.begins(closer)
 
 
-def _types(schema: Any) -> Iterator[str]:
+def _types(schema: Any, *, within: bool = False) -> Iterator[str]:
     match schema:
         case {'type': str(name)}:
             yield name
         case {'type': [*names]}:
             yield from (name for name in names if isinstance(name, str))
-        case {'enum': [*values]} if values:
+        case {'enum': [*values]}:
             yield from (name for value in values for name in JSON_TYPES.get(type(value), ()))
-        case {'anyOf': [*choices]} | {'oneOf': [*choices]}:
+        case {'anyOf': [*choices]} | {'oneOf': [*choices]} if not within:
             for choice in choices:
-                yield from _types(choice)
+                yield from _types(choice, within=True)

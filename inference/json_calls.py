@@ -80,6 +80,7 @@ class _Draft:
         self._calls = calls
         self._known = known
         self._name = self._arguments = ''
+        self._wrapped = False
         self.begun = False
 
     def member(self, key: str) -> Reading[bool]:
@@ -102,8 +103,12 @@ class _Draft:
 
     def _read_name(self) -> Reading[bool]:
         source = self._calls.source
-        if (yield from source.begins('"', '{')) == '{':  # {"type": "function", "function": {"name": …}}
+        opening = yield from source.begins('"', '{')
+        if opening == '{' and not self._wrapped:  # {"type": "function", "function": {"name": …}}
+            self._wrapped = True
             return (yield from _members(source, self))
+        if opening != '"':
+            return False
         self._name = yield from _string(source)
         return self._calls.knows(self._name) or (bool(self._name) and not self._known)
 

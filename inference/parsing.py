@@ -9,6 +9,9 @@ _T = TypeVar('_T')
 Reading = Generator[None, None, _T]
 """A parser that stops at each `yield` until there is more text, and in the end returns what it found."""
 
+_MOST_SPACE = 1000
+"""Characters of white space before a tag; after more, it is none."""
+
 
 class Markers:
     """Texts to look for in a stream, wherever it is cut into pieces."""
@@ -131,11 +134,12 @@ class Incoming:
         """
         while True:
             text = self.text.lstrip()
+            space = len(self.text) - len(text)
             for wanted in texts:
-                if text.startswith(wanted):
-                    self.take(len(self.text) - len(text) + len(wanted))
+                if text.startswith(wanted) and space <= _MOST_SPACE:
+                    self.take(space + len(wanted))
                     return wanted
-            if self.ended or not any(wanted.startswith(text) for wanted in texts):
+            if self.ended or space > _MOST_SPACE or not any(wanted.startswith(text) for wanted in texts):
                 return ''
             yield
 

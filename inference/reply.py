@@ -14,11 +14,8 @@ from inference.reasoning import ReplyStyle
 Delta = TextDelta | ReasoningDelta | ToolCallDelta
 
 _FENCE = '```'
-_BODY, _HEADERS, _ENDS = (
-    '<|message|>',
-    ('<|start|>assistant', '<|channel|>', 'to='),
-    ('<|end|>', '<|return|>', '<|call|>'),
-)
+_HEADERS, _BODY = ('<|start|>assistant', '<|channel|>', 'to='), '<|message|>'
+_ENDS = ('<|end|>', '<|return|>', '<|call|>')
 _RECIPIENT = re.compile(r'to=functions\.([\w.-]+)')
 _BARE = (in_json(known=True),)
 _HEAD = 400
@@ -30,6 +27,7 @@ class ReplyReader:
 
     `prompt` is what the reply follows; `begun` is the text at its end that is already part of the reply. Each token is
     counted in exactly one delta, in one without text if it must be. Without `tools` what looks like a call is text.
+    `stop` ends the answer, `ends` the reply, wherever it is.
     """
 
     def __init__(
@@ -40,8 +38,10 @@ class ReplyReader:
         begun: str = '',
         tools: Sequence[Tool] = (),
         stop: Sequence[str] = (),
+        ends: Sequence[str] = (),
     ) -> None:
-        self.in_reasoning = False
+        head = prompt[-len(begun) - _HEAD :].removesuffix(begun.lstrip()).rstrip()
+        self.in_reasoning = head.endswith(style.opens)
         self.stopped = False
         self._style = style
         self._decoder = codecs.getincrementaldecoder('utf-8')('replace')
@@ -53,12 +53,12 @@ class ReplyReader:
         self._thought = _Trimmed(self._think, start=not begun, end=True)
         self._in_call = self._fenced = False
         self._takes_calls = bool(tools)
-        self._stop = tuple(text for text in stop if text)
+        self._ends = tuple(ends)
+        self._stop = (*stop, *ends)
         self._readers = dict(style.calls.readers) if tools else {}
         unseen = (*style.unseen, *(style.calls.unseen if tools else ()))
         self._unseen = frozenset(unseen)
         self._markers = Markers((*self._stop, *unseen, *self._readers, *((_FENCE,) if self._readers or unseen else ())))
-        head = prompt[-len(begun) - _HEAD :].removesuffix(begun)
         self._reading = self._messages(head) if style.in_channels else self._reply(head, fresh=not begun)
 
     @property
@@ -96,10 +96,14 @@ class ReplyReader:
     def _reply(self, head: str, *, fresh: bool) -> Reading[None]:
         """Read reasoning, if the reply begins with it, and an answer with calls."""
         style = self._style
-        inside = head.rstrip().endswith(style.opens)
-        while inside or (fresh and (yield from self._source.begins(style.opens))):
+        inside = self.in_reasoning
+        opened = fresh and (yield from self._source.begins(style.opens))  # some open it though the prompt did
+        while inside or opened:
             yield from self._reason(style.closes)
+            if self.stopped:
+                return
             inside, fresh = False, True
+            opened = yield from self._source.begins(style.opens)
         for opening, readers in style.calls.readers.items():
             if head.endswith(opening):  # Functionary's prompt ends with the text that opens a call
                 yield from self._called(readers)
@@ -107,11 +111,13 @@ class ReplyReader:
             yield from self._called(_BARE)
         yield from self._answers()
 
-    def _reason(self, *ends: str) -> Reading[None]:
+    def _reason(self, *closes: str) -> Reading[None]:
         self.in_reasoning = True
         self._thought.paragraph()
-        if not (yield from self._source.until(Markers(ends), self._thought)):
+        found = yield from self._source.until(Markers((*closes, *self._ends)), self._thought)
+        if found not in closes:
             self._thought.flush()
+            self.stopped = bool(found)
             return
         self.in_reasoning = False
         self._thought.restart()
@@ -147,9 +153,9 @@ class ReplyReader:
 
     def _messages(self, head: str) -> Reading[None]:
         """Read messages in channels, each with a header; what has none is the answer."""
-        begun = head[head.rfind('<|start|>') :]
-        if begun.endswith(_BODY):
-            yield from self._message(begun)
+        header = head[head.rfind('<|start|>') :]
+        if header.endswith(_BODY):
+            yield from self._message(header)
         while not self.stopped and (opening := (yield from self._source.begins(*_HEADERS))):
             header, end = yield from self._source.collect(_BODY)
             if end:
@@ -219,9 +225,11 @@ class _Trimmed:
             text = text.lstrip()
             self._start = not text
         if self._end:
-            text = self._space + text
             kept = text.rstrip()
-            text, self._space = kept, text[len(kept) :]
+            if not kept:
+                self._space += text
+                return
+            text, self._space = self._space + kept, text[len(kept) :]
         if text:
             self._passed = True
             self._pass_on(text)

@@ -1,11 +1,9 @@
 """Reads calls whose arguments are not JSON: in tags of their own, as Python, or in the way of Gemma."""
 
-import ast
 import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import orjson
 
@@ -15,7 +13,15 @@ from inference.parsing import Markers, Reading
 _NAME = re.compile(r'[\w.:/-]+')
 _SPACE = re.compile(r'\s*')
 _GEMMA_STRING = re.compile(r'<\|"\|>(.*?)<\|"\|>|([A-Za-z_][\w-]*)(?=\s*:)', re.DOTALL)
-_CONSTANTS = {'true': True, 'false': False, 'null': None}
+_PYTHON = re.compile(
+    r"""(?P<string>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')|\b(?P<constant>True|False|None)\b|(?P<keyword>\w+)\s*=\s*""",
+    re.DOTALL,
+)
+_CONSTANTS = {'True': 'true', 'False': 'false', 'None': 'null'}
+_ESCAPED = re.compile(r'\\.|["\n\t]', re.DOTALL)
+_ESCAPES = {"\\'": "'", '"': '\\"', '\n': '\\n', '\t': '\\t'}
+_CALL = re.compile(r'\s*,?\s*([\w.]+)\(')
+_PARENTHESIS = re.compile(r'"(?:[^"\\]|\\.)*"|[()]', re.DOTALL)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -149,24 +155,35 @@ def _typed(text: str, types: set[str]) -> str:
 
 def _python_calls(text: str) -> list[tuple[str, str]]:
     """Return names and arguments; none where the text is not a list of calls with keyword arguments."""
-    try:
-        tree = ast.parse(text.strip(), mode='eval').body
-        calls = tree.elts if isinstance(tree, ast.List) else [tree]
-        return [(ast.unparse(call.func), _keywords(call)) for call in calls if isinstance(call, ast.Call)]
-    except (SyntaxError, ValueError, MemoryError, RecursionError):
-        return []
+    text = _PYTHON.sub(_as_json, text).strip()
+    text = text[1:-1] if text.startswith('[') and text.endswith(']') else text
+    found: list[tuple[str, str]] = []
+    at = 0
+    while call := _CALL.match(text, at):
+        end = _closing(text, call.end())
+        arguments = f'{{{text[call.end() : end]}}}'
+        if not _is_json(arguments):
+            return []
+        found.append((call[1], arguments))
+        at = end + 1
+    return found if not text[at:].strip() else []
 
 
-def _keywords(call: ast.Call) -> str:
-    if call.args:
-        raise ValueError('arguments without a name')
-    return json.dumps({str(item.arg): _literal(item.value) for item in call.keywords}, ensure_ascii=False)
+def _as_json(found: re.Match[str]) -> str:
+    """Return a Python string, constant or keyword as JSON."""
+    if string := found['string']:
+        return f'"{_ESCAPED.sub(lambda part: _ESCAPES.get(part[0], part[0]), string[1:-1])}"'
+    return _CONSTANTS[found['constant']] if found['constant'] else f'"{found["keyword"]}": '
 
 
-def _literal(node: ast.expr) -> Any:
-    if isinstance(node, ast.Name) and node.id in _CONSTANTS:
-        return _CONSTANTS[node.id]
-    return ast.literal_eval(node)
+def _closing(text: str, at: int) -> int:
+    """Return where the parenthesis is closed that was opened before `at`; the end of the text if nowhere."""
+    depth = 1
+    for found in _PARENTHESIS.finditer(text, at):
+        depth += {'(': 1, ')': -1}.get(found[0], 0)
+        if not depth:
+            return found.start()
+    return len(text)
 
 
 def _quoted(text: str) -> str:

@@ -3,6 +3,7 @@
 import bisect
 import itertools
 import re
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
@@ -20,7 +21,7 @@ CHATML = (
 )
 _CHATML_STOP = ('<|im_end|>',)
 _GOES_ON = 'TheReplyGoesOnFromHere'
-_PROBE_SECONDS = 1.0
+_LEARN_SECONDS = 3.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,6 +83,7 @@ class ChatTemplate:
         self._bos, self._eos = bos, eos
         self._sandbox = Sandbox(source)
         self._view = View()
+        self._learned_by = 0.0
 
     @classmethod
     def load(cls, source: str | None, *, bos: str, eos: str) -> tuple[Self, str | None]:
@@ -164,6 +166,7 @@ class ChatTemplate:
 
     def _learned(self) -> Self:
         """Find out on samples what the template does with messages, and what replies look like."""
+        self._learned_by = time.monotonic() + _LEARN_SECONDS
         plain = self._render(_TWO_TURNS, _DEFAULTS)
         if not all(message.content in plain for message in _TWO_TURNS[::2]):
             raise InvalidTemplate('The chat template of this model leaves out what the user wrote.')
@@ -210,7 +213,7 @@ class ChatTemplate:
 
     def _probe(self, messages: Sequence[Message], options: PromptOptions = _DEFAULTS, view: View | None = None) -> str:
         try:
-            return self._render(messages, options, view, seconds=_PROBE_SECONDS)
+            return self._render(messages, options, view, seconds=self._learned_by - time.monotonic())
         except InvalidTemplate:
             return ''
 

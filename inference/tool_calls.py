@@ -45,7 +45,11 @@ def tool_call_schema(
         return CallSchema(prefix=prefix, schema=parameters_of(offered[0]), suffix=suffix, triggers=triggers)
     if not calls.keys:
         return None
-    return CallSchema(prefix=calls.before, schema=_any_of(offered, *calls.keys), suffix=calls.after, triggers=triggers)
+    try:
+        schema = _any_of(offered, *calls.keys)
+    except RecursionError:
+        raise InvalidRequest('The parameters of a tool are nested too deeply. Give it simpler ones.') from None
+    return CallSchema(prefix=calls.before, schema=schema, suffix=calls.after, triggers=triggers)
 
 
 def _any_of(tools: Sequence[Tool], name: str, arguments: str) -> dict[str, Any]:

@@ -147,6 +147,7 @@ MISTRAL = r"""
 # as Llama 3 does it, in own words
 LLAMA3 = r"""
 {{- bos_token }}
+{%- set ns = namespace(tools=tools) %}
 {%- for message in messages %}
     {%- if message.role == 'tool' %}
         {{- '<|start_header_id|>ipython<|end_header_id|>\n\n' + message.content + '<|eot_id|>' }}
@@ -157,7 +158,9 @@ LLAMA3 = r"""
         {{- '{"name": "' + call.name + '", "parameters": ' + call.arguments | tojson + '}<|eot_id|>' }}
     {%- else %}
         {{- '<|start_header_id|>' + message.role + '<|end_header_id|>\n\n' }}
-        {%- if tools is not none and message.role == 'user' and loop.last %}{{- tools | tojson + '\n\n' }}{%- endif %}
+        {%- if ns.tools is not none and message.role == 'user' %}
+            {{- tools | tojson + '\n\n' }}{%- set ns.tools = none %}
+        {%- endif %}
         {{- message.content | trim + '<|eot_id|>' }}
     {%- endif %}
 {%- endfor %}
@@ -176,22 +179,22 @@ DEEPSEEK_R1 = r"""
   {%- endif -%}
   {%- if message['role'] == 'assistant' and message['content'] is none -%}
     {%- for tool in message['tool_calls']-%}
-      {{'<｜Assistant｜><｜tool▁calls▁begin｜>' if loop.first else '\n'}}
-      {{'<｜tool▁call▁begin｜>' + tool['type'] + '<｜tool▁sep｜>' + tool['function']['name'] + '\n```json\n'}}
-      {{tool['function']['arguments'] | tojson + '\n```<｜tool▁call▁end｜>'}}
+      {{- '<｜Assistant｜><｜tool▁calls▁begin｜>' if loop.first else '\n' -}}
+      {{- '<｜tool▁call▁begin｜>' + tool['type'] + '<｜tool▁sep｜>' + tool['function']['name'] + '\n```json\n' -}}
+      {{- tool['function']['arguments'] | tojson + '\n```<｜tool▁call▁end｜>' -}}
     {%- endfor -%}
-    {{'<｜tool▁calls▁end｜><｜end▁of▁sentence｜>'}}
+    {{- '<｜tool▁calls▁end｜><｜end▁of▁sentence｜>' -}}
   {%- endif -%}
   {%- if message['role'] == 'assistant' and message['content'] is not none -%}
     {%- if ns.is_tool -%}{{'<｜tool▁outputs▁end｜>' + message['content'] + '<｜end▁of▁sentence｜>'}}
     {%- else -%}
-      {{'<｜Assistant｜>' + message['content'].split('</think>')[-1] + '<｜end▁of▁sentence｜>'}}
+      {{- '<｜Assistant｜>' + message['content'].split('</think>')[-1] + '<｜end▁of▁sentence｜>' -}}
     {%- endif -%}
     {%- set ns.is_tool = false -%}
   {%- endif -%}
   {%- if message['role'] == 'tool' -%}
-    {{'\n' if ns.is_tool else '<｜tool▁outputs▁begin｜>'}}
-    {{'<｜tool▁output▁begin｜>' + message['content'] + '<｜tool▁output▁end｜>'}}
+    {{- '\n' if ns.is_tool else '<｜tool▁outputs▁begin｜>' -}}
+    {{- '<｜tool▁output▁begin｜>' + message['content'] + '<｜tool▁output▁end｜>' -}}
     {%- set ns.is_tool = true -%}
   {%- endif -%}
 {%- endfor -%}
