@@ -182,7 +182,13 @@ class LlamaEngine(Engine):
     def _begin_reading(self, job: Job, request: GenerationRequest, prompt: Prompt) -> None:
         style = self._template.style
         tools = () if request.tool_choice == 'none' else request.tools
-        stop = (*request.sampling.stop, *self._template.stop)
-        job.reader = ReplyReader(style, prompt=prompt.text, begun=prompt.begun, tools=tools, stop=stop)
-        job.thinks = prompt.text.rstrip().endswith(style.opens)
+        job.reader = ReplyReader(
+            style,
+            prompt=prompt.text,
+            begun=prompt.begun,
+            tools=tools,
+            stop=request.sampling.stop,
+            ends=self._template.stop,
+        )
+        job.thinks = job.reader.in_reasoning
         job.think_end, job.think_budget = self._think_end, request.sampling.reasoning_budget
