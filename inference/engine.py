@@ -10,7 +10,7 @@ from weakref import WeakSet
 
 from inference.chat import Finished, GenerationEvent, GenerationRequest
 from inference.errors import InferenceError
-from inference.metrics import log_reply
+from inference.metrics import Meter, Metrics
 from inference.settings import LoadSettings
 
 
@@ -54,16 +54,15 @@ class Generation:
     Leaving it as a context manager cancels it, so that a consumer that goes away frees its slot.
     """
 
-    def __init__(self, model: str, on_cancel: Callable[[], None]) -> None:
-        self._model, self._on_cancel = model, on_cancel
+    def __init__(self, meter: Meter, on_cancel: Callable[[], None]) -> None:
+        self._meter, self._on_cancel = meter, on_cancel
         self._events: asyncio.Queue[GenerationEvent | InferenceError] = asyncio.Queue()
         self._finished = False
         self.ended = asyncio.Event()
 
     def publish(self, event: GenerationEvent | InferenceError) -> None:
         """Hand an event to the consumer, or an error that ends the reply; called by the engine on the event loop."""
-        if isinstance(event, Finished):
-            log_reply(self._model, event)
+        self._meter.take(event)
         if isinstance(event, Finished | InferenceError):
             self.ended.set()
         self._events.put_nowait(event)
@@ -91,11 +90,15 @@ class Generation:
 
 
 class Engine(ABC):
-    """One loaded model. All methods belong to the event loop that loaded it."""
+    """One loaded model. All methods belong to the event loop that loaded it.
+
+    `metrics` may be replaced by those of whoever owns the engine, so that they outlive it.
+    """
 
     info: EngineInfo
 
     def __init__(self) -> None:
+        self.metrics = Metrics()
         self._replies: WeakSet[Generation] = WeakSet()
 
     async def idle(self) -> None:
@@ -104,7 +107,7 @@ class Engine(ABC):
             await running[0].ended.wait()
 
     def _begin(self, on_cancel: Callable[[], None]) -> Generation:
-        reply = Generation(self.info.name, on_cancel)
+        reply = Generation(self.metrics.follow(self.info.name), on_cancel)
         self._replies.add(reply)
         return reply
 

@@ -20,6 +20,7 @@ from inference.engine import Engine
 from inference.errors import InferenceError, InvalidModelFile, LoadFailed, NoModelLoaded, PreflightFailed
 from inference.gguf import check_usable
 from inference.memory import free_memory, require_fit
+from inference.metrics import Metrics
 from inference.preflight import preflight, verdict_scope
 from inference.settings import LoadSettings
 from presets.errors import StoreError
@@ -56,6 +57,7 @@ class ModelHost:
         self._task: asyncio.Task[None] | None = None
         self._turn = asyncio.Lock()
         self.state = LoadState()
+        self.metrics = Metrics()
         self.changed = Event[[]]()
 
     @property
@@ -126,6 +128,7 @@ class ModelHost:
                 logger.exception('Loading {} failed', model_id)
                 self._fail(model_id, LoadFailed('The app met an error of its own; the log has the details. Try again.'))
             else:
+                self._engine.metrics = self.metrics
                 self._set(LoadState(phase='ready', model_id=model_id, progress=1))
                 await self._remember(model_id, last_used=datetime.now(UTC))
 

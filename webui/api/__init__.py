@@ -3,6 +3,7 @@
 from fastapi import APIRouter
 
 from webui.api.manage import ManageApi
+from webui.api.metrics import MetricsApi
 from webui.api.openai import OpenAIApi
 from webui.api.system import SystemApi
 from webui.services import Services
@@ -11,6 +12,6 @@ from webui.services import Services
 def create_router(services: Services) -> APIRouter:
     """Collect every path; `services` need not be started before the first request."""
     router = APIRouter()
-    for api in (SystemApi(services), ManageApi(services), OpenAIApi(services)):
+    for api in (SystemApi(services), MetricsApi(services), ManageApi(services), OpenAIApi(services)):
         router.include_router(api.router())
     return router
