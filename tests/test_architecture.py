@@ -16,7 +16,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     'webui': {'inference', 'presets', 'runtimes'},
 }
 DOORS: dict[str, tuple[str, ...]] = {
-    'llama_cpp': ('inference/library.py', 'inference/runner.py', 'inference/baseline.py'),
+    'llama_cpp': ('inference/library.py', 'inference/runner.py', 'inference/baseline.py', 'inference/embedding.py'),
     'jinja2': ('inference/template.py',),
     'tinydb': ('presets/storage.py',),
     'nicegui': ('webui/*',),

@@ -2,6 +2,7 @@
 
 from fastapi import APIRouter
 
+from webui.api.embeddings import EmbeddingsApi
 from webui.api.manage import ManageApi
 from webui.api.openai import OpenAIApi
 from webui.api.system import SystemApi
@@ -11,6 +12,6 @@ from webui.services import Services
 def create_router(services: Services) -> APIRouter:
     """Collect every path; `services` need not be started before the first request."""
     router = APIRouter()
-    for api in (SystemApi(services), ManageApi(services), OpenAIApi(services)):
+    for api in (SystemApi(services), ManageApi(services), OpenAIApi(services), EmbeddingsApi(services)):
         router.include_router(api.router())
     return router
