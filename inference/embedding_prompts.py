@@ -43,7 +43,7 @@ class EmbeddingPrompts:
         return [self._pair(query, text, number, truncate) for number, text in enumerate(documents, start=1)]
 
     def _text(self, text: str, name: str, truncate: bool) -> list[int]:
-        tokens = self._tokens(self._beginning(text) if truncate else text, name)
+        tokens = self._tokens(self._readable(text, name, truncate), name)
         if truncate and len(tokens) > self._limit:
             end = tokens[-1:] if tokens[-1] in self._runner.special else []
             tokens = [*tokens[: self._limit - len(end)], *end]
@@ -51,7 +51,6 @@ class EmbeddingPrompts:
         return tokens
 
     def _tokens(self, text: str, name: str) -> list[int]:
-        self._refuse_far_too_long(text, name)
         # As the cards of many models say, people write the special tokens of the model into their texts.
         tokens = self._runner.tokenize(text, add_special=True, parse_special=True, ends=True) if text else []
         if not tokens:
@@ -60,8 +59,7 @@ class EmbeddingPrompts:
 
     def _pair(self, query: str, document: str, number: int, truncate: bool) -> list[int]:
         name = f'Document {number} with the query'
-        document = self._beginning(document) if truncate else document
-        self._refuse_far_too_long(query + document, name)
+        query, document = self._readable(query, name), self._readable(document, name, truncate)
         tokens = self._joined(query, document)
         while truncate and document and len(tokens) > self._limit:
             document = document[: int(len(document) * min(0.95, self._limit / len(tokens)))]
@@ -78,14 +76,14 @@ class EmbeddingPrompts:
         first, second = (tokenize(text, add_special=False, parse_special=False) for text in (query, document))
         return [*form.begin, *first, *form.between, *second, *form.end]
 
-    def _beginning(self, text: str) -> str:
-        return text[: MOST_CHARACTERS * self._limit]
-
-    def _refuse_far_too_long(self, text: str, name: str) -> None:
-        """Count a long text roughly first: the library takes long over one that is hopeless anyway."""
+    def _readable(self, text: str, name: str, truncate: bool = False) -> str:
+        """Keep from the library what is hopeless anyway, by a rough count: it takes long over long texts."""
+        if truncate:
+            return text[: MOST_CHARACTERS * self._limit]
         about = self._runner.count_tokens(text, parse_special=True) if len(text) > LONG_TEXT else 0
         if about > FAR_TOO_LONG * self._limit:
             self._refuse_too_long(about, name)
+        return text
 
     def _refuse_too_long(self, n_tokens: int, name: str) -> None:
         if n_tokens > self._limit:
