@@ -13,9 +13,11 @@ import re
 import time
 import zlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
+
+import numpy as np
 
 from inference.chat import (
     Finished,
@@ -37,9 +39,11 @@ from inference.engine import Engine, EngineInfo, EngineStatus, Generation
 from inference.errors import ContextLengthExceeded, InferenceError, InvalidRequest, ModelUnloaded
 from inference.parsing import TextStream
 from inference.settings import LoadSettings
+from inference.vectors import Embeddings, Ranking, Vectors, unit_vectors
 
 N_CTX = 100_000
 PREFILL_PIECES = 4
+N_EMBD = 64
 PROBABILITY = -0.1
 """The natural logarithm of it."""
 CONTEXT_FULL = 'the context is full'
@@ -97,6 +101,19 @@ class EchoEngine(Engine):
             self._line[reply] = asyncio.create_task(self._answer(reply))
         return reply.generation
 
+    async def embed(self, texts: Sequence[str], *, truncate: bool = False) -> Embeddings:
+        """Count the words that are in a text, each in a place of its own, more or less."""
+        words = [self._words_to_embed(text, f'Text {number}', truncate) for number, text in enumerate(texts, start=1)]
+        if not words:
+            raise InvalidRequest('There is no text to embed. Send at least one.')
+        return Embeddings(vectors=unit_vectors(_counted(words)), prompt_tokens=sum(map(len, words)))
+
+    async def rerank(self, query: str, documents: Sequence[str], *, truncate: bool = False) -> Ranking:
+        """Score the words that a document has in common with the query."""
+        both = await self.embed([query, *documents], truncate=truncate)
+        scores = both.vectors[1:] @ both.vectors[0]
+        return Ranking(scores=tuple(scores.clip(0, 1).tolist()), prompt_tokens=both.prompt_tokens)
+
     async def count_tokens(self, text: str) -> int:
         """Count words."""
         return len(_words(text))
@@ -120,6 +137,16 @@ class EchoEngine(Engine):
         if not prompt:
             return InvalidRequest('The message is empty. Write something first.')
         return ContextLengthExceeded(prompt_tokens=len(prompt), n_ctx=N_CTX) if len(prompt) >= N_CTX else None
+
+    def _words_to_embed(self, text: str, name: str, truncate: bool) -> list[str]:
+        words = _words(text)
+        if self._closed:
+            raise ModelUnloaded
+        if not words:
+            raise InvalidRequest(f'{name} is empty, so there is nothing to embed. Leave it out.')
+        if len(words) > N_CTX and not truncate:
+            raise InvalidRequest(f'{name} has {len(words):,} tokens, but this model takes {N_CTX:,} at most.')
+        return words[:N_CTX]
 
     async def _answer(self, reply: _Reply) -> None:
         await self._wait(reply)
@@ -260,3 +287,11 @@ def _common(prompt: list[str], other: list[str]) -> int:
 
 def _words(text: str) -> list[str]:
     return re.findall(r'\s*\S+(?:\s+$)?', text) if text.strip() else []
+
+
+def _counted(texts: Sequence[Sequence[str]]) -> Vectors:
+    rows = np.zeros((len(texts), N_EMBD), np.float32)
+    for row, words in zip(rows, texts, strict=True):
+        for word in words:
+            row[zlib.crc32(word.strip().lower().encode('utf-8', 'replace')) % N_EMBD] += 1
+    return rows

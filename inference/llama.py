@@ -5,6 +5,7 @@ on a worker thread; what a step brought crosses to the event loop in one call.
 """
 
 import asyncio
+from collections.abc import Sequence
 from functools import partial
 from typing import Self
 
@@ -12,6 +13,7 @@ from loguru import logger
 
 from inference.catalog import ModelFile
 from inference.chat import GenerationRequest, LeftOut
+from inference.embedder import Embedder
 from inference.engine import Engine, EngineInfo, EngineStatus, Generation
 from inference.engine_thread import EngineThread, Progress, adjust
 from inference.errors import ContextLengthExceeded, InferenceError, InvalidRequest, ModelUnloaded
@@ -24,6 +26,7 @@ from inference.sampling import check_sampling
 from inference.settings import LoadSettings
 from inference.step_loop import StepLoop
 from inference.template import ChatTemplate
+from inference.vectors import Embeddings
 
 LEAST_ROOM = 16
 """Part of the context that leaving out messages must win in the middle of a reply, or it is not worth reading again."""
@@ -48,6 +51,7 @@ class LlamaEngine(Engine):
             self._runner.tokenize(self._template.style.closing, add_special=False, parse_special=True)
         )
         self._prompts = PromptMaker(self._runner, self._template)
+        self._embedder = Embedder(thread, self._runner, model, settings)
         self._preparing: set[asyncio.Task[None]] = set()
         self.info = EngineInfo(
             name=model.name,
@@ -122,9 +126,15 @@ class LlamaEngine(Engine):
         """Tokenize on a worker thread."""
         return await asyncio.to_thread(self._runner.count_tokens, text, parse_special=False)
 
+    async def embed(self, texts: Sequence[str], *, truncate: bool = False) -> Embeddings:
+        """Embed between the steps of the replies."""
+        with self._embedding():
+            return await self._embedder.embed(texts, truncate=truncate)
+
     async def adjust(self, settings: LoadSettings) -> None:
         """Apply the settings that need no reload. Raises LoadFailed for an adapter that does not fit the model."""
         await self._thread.run(partial(adjust, settings=settings))
+        await self._embedder.adjust(settings)
 
     async def forget(self) -> None:
         """Empty the KV cache and the cache of idle chats; a reply that runs is read again."""
@@ -134,6 +144,7 @@ class LlamaEngine(Engine):
         """End every reply with ModelUnloaded, end the thread, free the model."""
         self._thread.closing = True
         self._runner.abort()
+        self._embedder.stop()
         await self._thread.close()
         if self._preparing:
             await asyncio.wait(self._preparing)

@@ -1,6 +1,6 @@
 """How a model is put into memory, and what its engine may use."""
 
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 
@@ -322,3 +322,7 @@ class LoadSettings(BaseModel):
     def seats(self, *, each_costs: bool) -> int:
         """Return how many sequences a context is made for: room to raise `n_slots` live, where a seat costs nothing."""
         return self.n_slots if each_costs else max(self.n_slots, FREE_SEATS)
+
+    def for_reading(self) -> Self:
+        """Return the settings for a model that will not write: its context for replies is as small as can be."""
+        return self.model_copy(update={'n_ctx': 256, 'n_batch': 32, 'n_slots': 1, 'cache_ram': 0, 'draft': 'off'})

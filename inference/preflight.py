@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from loguru import logger
 from pydantic import BaseModel
@@ -18,9 +19,12 @@ from pydantic import BaseModel
 from inference.crash import Crash, diagnose, explain
 from inference.declare import describe
 from inference.errors import DecodeFailed, InferenceError, LoadFailed, NotEnoughMemory, PreflightFailed
-from inference.gguf import split_parts
+from inference.gguf import Header, kind_of, read_header, split_parts
 from inference.memory import free_memory
 from inference.settings import LoadSettings
+
+if TYPE_CHECKING:
+    from inference.runner import ModelRunner
 
 ROOT = Path(__file__).parents[1]
 PROMPT_TOKENS = 40
@@ -197,11 +201,22 @@ def main() -> None:
 
 
 def _try(trial: Trial) -> None:
-    from inference.runner import Decoded, ModelRunner  # noqa: PLC0415 (the parent must not load the library for this)
-    from inference.scheduler import Request, Slot, Work  # noqa: PLC0415
+    from inference.runner import ModelRunner  # noqa: PLC0415 (the parent must not load the library for this)
 
     runner = ModelRunner.load(trial.path, trial.settings, on_progress=_report)
     runner.tokenize('Hello', add_special=True, parse_special=True)
+    header = read_header(trial.path)
+    if kind_of(header) == 'chat':
+        _try_writing(trial, runner)
+    else:
+        _try_reading(trial, runner, header)
+    runner.close()
+
+
+def _try_writing(trial: Trial, runner: 'ModelRunner') -> None:
+    from inference.runner import Decoded  # noqa: PLC0415
+    from inference.scheduler import Request, Slot, Work  # noqa: PLC0415
+
     prompt = [token % runner.n_vocab for token in range(1, min(PROMPT_TOKENS, runner.n_batch) + 1)]
     slot: Slot[Request] = Slot(0)
     request = Request(prompt=prompt, max_tokens=2)
@@ -209,7 +224,16 @@ def _try(trial: Trial) -> None:
         decoded = runner.decode([Work(slot, request, tokens, position, samples=True)])
         if decoded is not Decoded.OK or not runner.finite_logits(len(tokens) - 1):
             raise _Nonsense
-    runner.close()
+
+
+def _try_reading(trial: Trial, runner: 'ModelRunner', header: Header) -> None:
+    from inference.embedding import EmbeddingContext, EmbeddingJob  # noqa: PLC0415
+
+    context = EmbeddingContext(runner, header, trial.settings)
+    text = [token % runner.n_vocab for token in range(1, min(PROMPT_TOKENS, context.limit) + 1)]
+    job = EmbeddingJob([text, text[:1]])
+    while not job.is_done:
+        context.step(job)
 
 
 def _report(share: float) -> bool:

@@ -56,11 +56,12 @@ class ModelRunner:
 
     def __init__(self, model: Any, path: Path, settings: LoadSettings) -> None:
         self._model, self._path, self._settings = model, path, settings
+        self._before_close: list[Callable[[], None]] = []
         self.n_slots = settings.seats(each_costs=_has_state(model))
         self._most_samples = self.n_slots * (1 + MOST_DRAFT if settings.draft == 'on' else 1)
         self._in_use, self._closed = threading.Lock(), False
         self._abort = ctypes.create_string_buffer(2)
-        self._abort_callback = _native_abort_callback()
+        self._abort_callback = native_abort_callback()
         self._context: Any = None
         self._adapters: Adapters
         self._fingerprint = ''
@@ -73,7 +74,7 @@ class ModelRunner:
         self.special = frozenset(t for t in range(self.n_vocab) if self._is_special(t))
         self.n_ctx: int = C.llama_n_ctx_seq(self._context)
         self.n_batch: int = min(C.llama_n_batch(self._context), self.n_ctx)
-        self._batch = _Batch(self.n_batch)
+        self._batch = Batch(self.n_batch)
 
     @classmethod
     def load(cls, path: Path, settings: LoadSettings, *, on_progress: Callable[[float], bool]) -> Self:
@@ -109,6 +110,11 @@ class ModelRunner:
             raise
 
     @property
+    def model(self) -> Any:
+        """The library's pointer, for what else is made of the model; see `before_close`."""
+        return self._model
+
+    @property
     def is_exact(self) -> bool:
         """Whether the memory of a sequence cannot be cut just anywhere: it holds a state, or a window that moves on."""
         has_window = bool(C.llama_model_n_swa(self._model)) and not self._settings.swa_full
@@ -130,8 +136,8 @@ class ModelRunner:
         """The text of the token that ends a text; empty if the model has none."""
         return self._special_text(C.llama_vocab_eos(self._vocab))
 
-    def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
-        """Return the token ids of `text`; safe on any thread."""
+    def tokenize(self, text: str, *, add_special: bool, parse_special: bool, ends: bool = False) -> list[int]:
+        """Return the token ids of `text`, with what the model wants after every text if it `ends`; on any thread."""
         data = text.encode('utf-8', 'replace')
         if len(data) > TOKENIZE_LIMIT:
             raise InvalidRequest(f'The text has {len(data):,} bytes; at most {TOKENIZE_LIMIT:,} can be read.')
@@ -143,8 +149,8 @@ class ModelRunner:
             tokens = (C.llama_token * -count)()
             count = self._tokenize(data, tokens, add_special, parse_special)
         # The end that some models want after every text has no place where a reply is to follow.
-        ends = add_special and C.llama_vocab_get_add_eos(self._vocab)
-        ids: list[int] = tokens[: count - ends]
+        open_end = add_special and not ends and C.llama_vocab_get_add_eos(self._vocab)
+        ids: list[int] = tokens[: count - open_end]
         return ids
 
     def count_tokens(self, text: str, *, parse_special: bool) -> int:
@@ -269,12 +275,18 @@ class ModelRunner:
             self._make_context()
         self.adjust(self._settings)
 
+    def before_close(self, free: Callable[[], None]) -> None:
+        """Call `free` before the model goes: for another context that was made of it."""
+        self._before_close.append(free)
+
     def close(self) -> None:
-        """Give the memory back; the context goes before the model, or the library crashes."""
+        """Give the memory back; contexts go before the model, or the library crashes."""
         with self._in_use:
             if self._closed:
                 return
             self._closed = True
+            for free in self._before_close:
+                free()
             self._free_context()
             C.llama_model_free(self._model)
             self._batch.free()
@@ -330,7 +342,7 @@ class ModelRunner:
             raise DecodeFailed(f'There is no slot {slot_id}.')
 
 
-class _Batch:
+class Batch:
     """A `llama_batch` with views on its arrays."""
 
     def __init__(self, size: int) -> None:
@@ -367,7 +379,7 @@ def _has_state(model: Any) -> bool:
     return bool(C.llama_model_is_recurrent(model) or C.llama_model_is_hybrid(model))
 
 
-def _native_abort_callback() -> Any:
+def native_abort_callback() -> Any:
     """Return C's `strlen` as the abort callback: 0 for an empty string is 'go on'; no Python, no GIL.
 
     It is called for every node of the graph, hundreds of times a token.

@@ -22,6 +22,7 @@ DOORS: dict[str, tuple[str, ...]] = {
         'inference/adapters.py',
         'inference/runner.py',
         'inference/sampler.py',
+        'inference/embedding.py',
         'inference/baseline.py',
     ),
     'jinja2': ('inference/sandbox.py',),

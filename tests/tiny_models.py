@@ -57,7 +57,7 @@ def write_tiny_model(
     if template is not None:
         writer.add_chat_template(template)
     for key, value in overrides.items():
-        _add_value(writer, key.replace('__', '.'), value)
+        add_value(writer, key.replace('__', '.'), value)
     if tensors:
         weights = _tensors(n_layer, len(tokens), seed=seed, endless=endless, babbles=babbles)
         add_tensors(writer, {name: weights[name] for name in weights if not (tied and name == 'output.weight')}, dtype)
@@ -134,7 +134,7 @@ def write_tiny_lora(
     writer = gguf.GGUFWriter(path, architecture)
     values = {'general.type': 'adapter', 'adapter.type': 'lora', 'adapter.lora.alpha': 1.0}
     for key, value in (values | {key.replace('__', '.'): value for key, value in overrides.items()}).items():
-        _add_value(writer, key, value)
+        add_value(writer, key, value)
     for name, tensor in tensors.items():
         if not (drop and name.startswith(drop)):
             writer.add_tensor(name, tensor)
@@ -156,7 +156,7 @@ def write_split_model(folder: Path, *, stem: str = 'split', parts: int = 3) -> t
     for number, path in enumerate(paths[1:], start=1):
         writer = gguf.GGUFWriter(path, 'llama')
         for key, value in (facts | {'split.no': np.uint16(number)}).items():
-            _add_value(writer, key, value)
+            add_value(writer, key, value)
         add_tensors(writer, dict(tensors[number - 1 :: parts - 1]), np.float32)
         write_out(writer, path)
     return paths
@@ -204,7 +204,7 @@ def add_tokenizer(writer: gguf.GGUFWriter, tokens: Sequence[tuple[str, gguf.Toke
     writer.add_add_space_prefix(False)
 
 
-def _add_value(writer: gguf.GGUFWriter, key: str, value: Any) -> None:
+def add_value(writer: gguf.GGUFWriter, key: str, value: Any) -> None:
     """Add a value under the type a converter would choose; it replaces one that is there."""
     for values in writer.kv_data:
         values.pop(key, None)

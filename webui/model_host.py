@@ -14,7 +14,7 @@ from typing import Any, Literal
 from loguru import logger
 from nicegui import Event
 
-from inference.catalog import Catalog, ModelFile
+from inference.catalog import Catalog, ModelFile, require_chat
 from inference.echo import EchoEngine
 from inference.engine import Engine
 from inference.errors import InferenceError, InvalidModelFile, LoadFailed, NoModelLoaded, PreflightFailed
@@ -25,6 +25,7 @@ from inference.preflight import preflight, verdict_scope
 from inference.settings import LoadSettings
 from presets.errors import StoreError
 from presets.models import ModelRecord, ModelStore
+from webui.side_engine import SideEngine
 
 Phase = Literal['empty', 'checking', 'loading', 'ready', 'failed']
 VERDICT_OK = 'ok'
@@ -56,6 +57,7 @@ class ModelHost:
         self._failure: InferenceError | None = None
         self._task: asyncio.Task[None] | None = None
         self._turn = asyncio.Lock()
+        self._side = {kind: SideEngine(self._open_side) for kind in ('chat', 'embedding', 'reranker')}
         self.state = LoadState()
         self.metrics = Metrics()
         self.changed = Event[[]]()
@@ -72,6 +74,16 @@ class ModelHost:
         if self.engine:
             return self.engine
         raise self._failure or NoModelLoaded()
+
+    async def embedder(self, model_id: str = '') -> Engine:
+        """Return an engine for vectors or scores: the loaded one if it is meant or none is named, else one beside it.
+
+        One for each kind of model stays there for a while. Raises ModelNotFound, or what the load failed of.
+        """
+        if not model_id or (model_id == self.state.model_id and self.state.phase != 'failed'):
+            return await self.ready()
+        kind = 'chat' if ECHO.fullmatch(model_id) else self._catalog.find(model_id).kind
+        return await self._side[kind].get(model_id)
 
     def load(self, model_id: str, settings: LoadSettings | None = None, *, retry: bool = False) -> None:
         """Begin to load a model in place of the present one; `settings` are kept for it. Progress is in `state`.
@@ -97,6 +109,8 @@ class ModelHost:
         self.unload()
         while self._task:
             await asyncio.wait([self._task])
+        for side in self._side.values():
+            await side.close()
 
     def load_settings(self, model_id: str) -> LoadSettings:
         """Return the settings that the model will be loaded with."""
@@ -142,6 +156,7 @@ class ModelHost:
         if echo := ECHO.fullmatch(model_id):
             return EchoEngine(rate=float(echo[1] or 50))
         model = self._catalog.find(model_id)
+        require_chat(model)
         settings = settings or self.load_settings(model_id)
         check_usable(model.header)
         require_fit(model.header, settings, free_memory())
@@ -154,6 +169,22 @@ class ModelHost:
         engine = await LlamaEngine.load(model, settings, self._progress)
         self._activity.note(model_id, 'loaded')
         logger.info('Loaded {} with {}', model_id, settings.model_dump(exclude_defaults=True) or 'default settings')
+        return engine
+
+    async def _open_side(self, model_id: str) -> Engine:
+        """Load a model that will only read, beside the one that chats."""
+        if ECHO.fullmatch(model_id):
+            return EchoEngine(rate=0)
+        model, settings = self._catalog.find(model_id), self.load_settings(model_id)
+        check_usable(model.header)
+        require_fit(model.header, settings.for_reading(), free_memory())
+        survives = await self._preflight(model, settings.for_reading(), retry=False)
+        from inference.embedder import EmbeddingEngine  # noqa: PLC0415 (the library is needed for a model only)
+
+        settings = settings.model_copy(update={'use_extra_bufts': survives.use_extra_bufts})
+        await self._remember(model_id, load=settings)
+        engine = await EmbeddingEngine.load(model, settings)
+        logger.info('Loaded {} beside the chat model', model_id)
         return engine
 
     async def _preflight(self, model: ModelFile, settings: LoadSettings, retry: bool) -> LoadSettings:

@@ -78,7 +78,7 @@ class Services:
         """Return what is loaded without being asked for: as configured, else the one used last, else any there is."""
         if self.config.model:
             return '' if self.config.model == NO_MODEL else self.config.model
-        known = [model.id for model in self.catalog.models]
+        known = [model.id for model in self.catalog.chat_models]
         last = self.models.last_used()
         return last if last in known else next(iter(known), '')
 

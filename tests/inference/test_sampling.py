@@ -1,4 +1,4 @@
-"""From settings to a chain of llama.cpp's samplers, and what is done to the scores beside it; llama.cpp is the judge."""
+"""From settings to a chain of llama.cpp's samplers, and what is done to the scores beside it: llama.cpp judges."""
 
 import ctypes
 import itertools

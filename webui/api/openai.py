@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 from starlette.requests import Request
 from starlette.responses import Response
 
-from inference.catalog import ModelFile
+from inference.catalog import ModelFile, require_chat
 from inference.engine import Engine
 from inference.errors import NoModelLoaded
 from webui.api.errors import StillLoading
@@ -71,11 +71,16 @@ class OpenAIApi:
         return state.model_id if state.is_busy or state.phase == 'ready' else ''
 
     def _find(self, name: str) -> str:
-        """Return the id of the model that is meant; without a name, the present one. Raises ModelNotFound."""
+        """Return the id of the chat model that is meant; without a name, the present one.
+
+        Raises ModelNotFound, or InvalidRequest for a model that cannot write.
+        """
         present, engine = self._present(), self._services.host.engine
         if not name or name == present or (engine and name == engine.info.name):
             return present
-        return self._services.catalog.find(name).id
+        model = self._services.catalog.find(name)
+        require_chat(model)
+        return model.id
 
     async def _engine(self, model_id: str) -> Engine:
         """Return the model's engine, loaded if need be, or the present one; requests for other models take turns."""

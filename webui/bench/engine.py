@@ -84,9 +84,9 @@ def _find(path: Path | None) -> ModelFile:
         raise ModelNotFound(f'There is no file {path}. Name a model file with --model.')
     catalog = Catalog([], [path])
     catalog.scan()
-    if not catalog.models:
+    if not catalog.chat_models:
         raise InvalidModelFile(catalog.problems.get(path, f'{path} is not a model to chat with.'))
-    return catalog.models[0]
+    return catalog.chat_models[0]
 
 
 async def _pair(model: ModelFile, settings: LoadSettings, size: int, tokens: int) -> Pair:
