@@ -155,6 +155,10 @@ class EmbeddingEngine(Engine):
         """Tokenize on a worker thread."""
         return await asyncio.to_thread(self._runner.count_tokens, text, parse_special=False)
 
+    async def adjust(self, settings: LoadSettings) -> None:
+        """Apply the settings that need no reload."""
+        await self._embedder.adjust(settings)
+
     async def close(self) -> None:
         """End every request with ModelUnloaded, end the thread, free the model."""
         self._thread.closing = True
