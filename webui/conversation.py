@@ -29,8 +29,8 @@ from inference.settings import SamplingSettings
 from presets.chat import Chat, StoredMessage
 from presets.chats import ChatStore
 from presets.errors import NotFound, StoreError
-from webui.draft import Draft, Growth
 from webui.model_host import ModelHost
+from webui.reply import Growth, RunningReply
 from webui.turns import Turn, turns_of
 
 State = Literal['idle', 'waiting', 'prefill', 'streaming']
@@ -61,7 +61,7 @@ class Conversation:
         self._saver: asyncio.Task[None] | None = None
         self._sending = self._unsaved = False
         self._user = ''
-        self._draft: Draft | None = None
+        self._running: RunningReply | None = None
         self._turns: list[Turn] = []
         self._unseen: list[str] = []
         self.state: State = 'idle'
@@ -85,12 +85,12 @@ class Conversation:
     @property
     def tokens(self) -> int:
         """Tokens of the reply that is being written."""
-        return self._draft.tokens if self._draft else 0
+        return self._running.tokens if self._running else 0
 
     @property
     def rate(self) -> float:
         """Tokens a second of the reply that is being written."""
-        return self._draft.rate if self._draft else 0.0
+        return self._running.rate if self._running else 0.0
 
     async def send(self, text: str, user: str = '') -> StoredMessage:
         """Add the user's message and begin the reply, as a request of `user`.
@@ -194,13 +194,13 @@ class Conversation:
     async def _reply(self) -> None:
         message = StoredMessage(role='assistant', content='', left_out=self.chat.left_out())
         self.chat.append(message)
-        self._draft = draft = Draft(message, lambda growth: self._report(message, growth))
+        self._running = running = RunningReply(message, lambda growth: self._report(message, growth))
         self.added.emit(message)
         self._enter('waiting')
         if not self._saver or self._saver.done():
             self._saver = asyncio.create_task(self._keep_saved())
         try:
-            await self._generate(draft)
+            await self._generate(running)
         except asyncio.CancelledError:
             message.finish_reason = 'cancelled'
         except InferenceError as error:
@@ -209,17 +209,17 @@ class Conversation:
             logger.exception('A reply failed')
             message.finish_reason = 'error'
             message.error = 'The app met an error of its own; the log has the details. Try again.'
-        draft.finish()
-        self._generation = self._task = self._draft = self.progress = None
+        running.finish()
+        self._generation = self._task = self._running = self.progress = None
         self.place = 0
         self._enter('idle')
         self.finished.emit(message)
         await self.save()
 
-    async def _generate(self, draft: Draft) -> None:
+    async def _generate(self, running: RunningReply) -> None:
         engine = await self._host.ready()
-        draft.message.model = engine.info.name
-        self._turns, self._unseen = turns_of(self.chat, draft.message), []
+        running.message.model = engine.info.name
+        self._turns, self._unseen = turns_of(self.chat, running.message), []
         request = GenerationRequest(
             messages=tuple(turn.message for turn in self._turns),
             sampling=self.chat.sampling,
@@ -229,26 +229,26 @@ class Conversation:
         async with engine.generate(request) as generation:
             self._generation = generation
             async for event in generation:
-                self._take(draft, event)
+                self._take(running, event)
 
-    def _take(self, draft: Draft, event: GenerationEvent) -> None:
+    def _take(self, running: RunningReply, event: GenerationEvent) -> None:
         match event:
             case Queued(place=place):
                 self.place = place
                 self._enter('waiting')
             case PromptProgress():
                 self.progress, self.place = event, 0
-                self._mark(draft.message)
+                self._mark(running.message)
                 self._enter('prefill')
             case LeftOut(messages=places):
                 self._unseen += [unseen for place in places for unseen in self._turns[place].ids]
-                self._mark(draft.message)
+                self._mark(running.message)
             case TextDelta() | ReasoningDelta() | ToolCallDelta():
                 if self.state != 'streaming':
                     self._enter('streaming')
-                draft.take(event)
+                running.take(event)
             case Finished():
-                _note_numbers(draft.message, event)
+                _note_numbers(running.message, event)
             case _:
                 assert_never(event)
 

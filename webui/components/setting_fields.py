@@ -88,12 +88,13 @@ class OrderField(Region):
         self.classes('order-field').props('role=group')
         self._draw()
 
-    def set_value(self, value: list[str]) -> None:
-        """Show another order, and report it."""
-        if value != self.value:
-            self.value = value
-            self._draw()
-            self._on_change(value)
+    def set_value(self, value: list[str]) -> object:
+        """Show another order, and report it; returns what the report did, for the page to await."""
+        if value == self.value:
+            return None
+        self.value = value
+        self._draw()
+        return self._on_change(value)
 
     def _draw(self) -> None:
         self.clear()
@@ -112,14 +113,14 @@ class OrderField(Region):
                 down = icon_button('arrow_downward', f'Move {name} down', lambda: self._move(place, place + 1))
                 down.set_enabled(place < len(self.value) - 1)
 
-    def _toggle(self, name: str) -> None:
+    def _toggle(self, name: str) -> object:
         others = [other for other in self.value if other != name]
-        self.set_value(others if name in self.value else [*others, name])
+        return self.set_value(others if name in self.value else [*others, name])
 
-    def _move(self, place: int, to: int) -> None:
+    def _move(self, place: int, to: int) -> object:
         order = self.value.copy()
         order.insert(to, order.pop(place))
-        self.set_value(order)
+        return self.set_value(order)
 
 
 def _escaped(text: str) -> str:

@@ -123,14 +123,15 @@ class SettingsDrawer(Region):
         self._load.show(settings)
         self._bar.set_visibility(False)
 
-    async def _set_load(self, settings: LoadSettings) -> None:
+    def _set_load(self, settings: LoadSettings) -> Awaitable[None] | None:
         """Apply at once what the engine can change while it runs; the rest waits in the bar."""
         self._bar_text.set_text(WAITING)
         adjust = self._adjust()
         changed = {name for name in LIVE if getattr(settings, name) != getattr(self._loaded, name)}
-        if changed and adjust:
-            await self._apply_live(adjust, {name: getattr(settings, name) for name in changed})
-        self._bar.set_visibility(bool(self._model_id) and self._load.settings != self._loaded)
+        if adjust and changed:
+            return self._apply_live(adjust, {name: getattr(settings, name) for name in changed})
+        self._show_bar()
+        return None
 
     def _adjust(self) -> Adjust | None:
         """Return what changes settings of the loaded model; None without a model, or where the host cannot do it."""
@@ -146,6 +147,10 @@ class SettingsDrawer(Region):
         except InferenceError as error:
             self._loaded = before
             self._bar_text.set_text(str(error))
+        self._show_bar()
+
+    def _show_bar(self) -> None:
+        self._bar.set_visibility(bool(self._model_id) and self._load.settings != self._loaded)
 
     def _apply(self) -> None:
         self._services.host.load(self._model_id, self._load.settings)

@@ -23,7 +23,7 @@ class Growth:
     calls: bool
 
 
-class Draft:
+class RunningReply:
     """Writes into `message`, and reports how it grew. Belongs to the event loop."""
 
     def __init__(self, message: StoredMessage, on_growth: Callable[[Growth], None]) -> None:
