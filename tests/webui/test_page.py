@@ -20,6 +20,7 @@ from nicegui.testing.user_simulation import user_simulation
 from inference.settings import SamplingSettings
 from presets.errors import StoreError
 from tests import tiny_models as tiny
+from tests.tiny_encoders import write_encoder, write_reranker
 from tests.webui.conftest import app_config
 from webui.app import create
 from webui.conversation import Conversation
@@ -360,6 +361,19 @@ async def test_load_settings_wait_for_apply_or_go_with_revert(tmp_path: Path) ->
         assert not tab.parts('apply-load-settings')
         assert tab.part('setting-n_ctx').value == 256
         assert 'Context 256' in tab.texts('model-card')[0]
+
+
+@pytest.mark.usefixtures('simulation')
+async def test_models_that_cannot_write_are_shown_but_not_offered(tmp_path: Path) -> None:
+    (tmp_path / 'models').mkdir()
+    tiny.write_tiny_model(tmp_path / 'models' / 'chat.gguf')
+    write_encoder(tmp_path / 'models' / 'embed.gguf')
+    write_reranker(tmp_path / 'models' / 'rank.gguf')
+    async with tab_of(tmp_path, 'none') as tab:
+        rows = {text.split()[0]: text for text in tab.texts('model-row')}
+        assert 'for embeddings' in rows['embed'] and not rows['embed'].endswith('Load')
+        assert 'ranks documents' in rows['rank'] and not rows['rank'].endswith('Load')
+        assert rows['chat'].endswith('Load')
 
 
 # The list of chats
