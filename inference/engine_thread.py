@@ -158,7 +158,9 @@ def _load(model: ModelFile, settings: LoadSettings, on_progress: Callable[[float
 
 
 def adjust(steps: StepLoop, settings: LoadSettings) -> None:
-    """Apply what can change while the engine runs; called on its thread."""
+    """Apply what can change while the engine runs; called on its thread. Raises LoadFailed, and nothing is changed."""
+    if settings.n_slots > steps.runner.n_slots:
+        raise LoadFailed(f'The model was loaded for {steps.runner.n_slots} replies at once. Load it again for more.')
     if steps.runner.adjust(settings):
         steps.kv_cache.forget()
     scheduler = steps.scheduler

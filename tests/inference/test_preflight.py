@@ -11,6 +11,7 @@ import pytest
 from inference.errors import LoadFailed, NotEnoughMemory, PreflightFailed
 from inference.preflight import preflight, verdict_scope
 from inference.settings import LoadSettings
+from tests import tiny_encoders as encoders
 from tests import tiny_models as tiny
 
 
@@ -33,6 +34,17 @@ async def test_a_sound_model_passes(tmp_path: Path, quick: LoadSettings) -> None
     assert shares == sorted(shares)
     assert shares[-1] == 1
     assert children() == []
+
+
+async def test_models_that_only_read_are_tried_by_reading(tmp_path: Path, quick: LoadSettings) -> None:
+    for write in (encoders.write_encoder, encoders.write_reranker):
+        await preflight(write(tmp_path / 'model.gguf'), quick.for_reading(), lambda share: None)
+
+
+async def test_an_encoder_that_crashes_only_when_it_reads_is_found(tmp_path: Path, quick: LoadSettings) -> None:
+    path = encoders.write_encoder(tmp_path / 'model.gguf', bert__embedding_length_out=4096)
+
+    assert 'GGML_ASSERT' in str(await failure(path, quick.for_reading()))
 
 
 async def test_the_librarys_own_reason_is_passed_on(tmp_path: Path, quick: LoadSettings) -> None:

@@ -12,7 +12,7 @@ from llama_cpp import llama_cpp as C  # noqa: N812
 
 from inference.sampler import Chain
 from inference.sampling import Likelihoods, PenaltyWindow, has_penalties, sampler_chain
-from inference.settings import SamplingSettings
+from inference.settings import SamplerName, SamplingSettings
 from inference.vocabulary import Vocabulary
 
 N_VOCAB = 300
@@ -33,7 +33,8 @@ def random_logits(seed: int) -> Logits:
 
 def applied(sampler: object, logits: Logits) -> Any:
     """Let llama.cpp run a sampler over `logits`."""
-    data = (C.llama_token_data * len(logits))(*((token, logit, 0) for token, logit in enumerate(logits.tolist())))
+    rows: list[Any] = [(token, logit, 0) for token, logit in enumerate(logits.tolist())]
+    data = (C.llama_token_data * len(rows))(*rows)
     candidates: Any = C.llama_token_data_array(data, len(logits), -1, False)
     C.llama_sampler_apply(sampler, ctypes.byref(candidates))
     return candidates
@@ -49,7 +50,8 @@ def shares(chain: Chain, logits: Logits) -> Logits:
     """Return with which probability each token would be selected by what a chain leaves."""
     scores = np.array(scores_after(chain.pointer, logits))
     weights = np.exp(scores - scores.max())
-    return (weights / weights.sum()).astype(np.float32)
+    chances: Logits = (weights / weights.sum()).astype(np.float32)
+    return chances
 
 
 def own_chain(steps: Iterable[tuple[str, tuple[Any, ...]]]) -> Chain:
@@ -97,7 +99,7 @@ def test_what_changes_nothing_is_left_out() -> None:
 
 
 def test_the_samplers_work_in_the_order_of_the_settings() -> None:
-    order = ('temperature', 'min_p', 'top_k', 'xtc')
+    order: tuple[SamplerName, ...] = ('temperature', 'min_p', 'top_k', 'xtc')
 
     assert names(SamplingSettings(samplers=order, xtc_probability=0.5)) == ['temp', 'min_p', 'top_k', 'xtc', 'dist']
     assert names(SamplingSettings(samplers=())) == ['dist']

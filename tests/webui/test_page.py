@@ -18,10 +18,10 @@ from nicegui.testing import User, UserInteraction
 from nicegui.testing.user_simulation import user_simulation
 
 from inference.chat import ToolCall
-from inference.errors import InferenceError, InvalidRequest
 from inference.settings import LoadSettings, SamplingSettings
 from presets.errors import StoreError
 from tests import tiny_models as tiny
+from tests.tiny_encoders import write_encoder, write_reranker
 from tests.webui.conftest import app_config
 from webui.app import create
 from webui.conversation import Conversation
@@ -520,46 +520,44 @@ async def test_load_settings_wait_for_apply_or_go_with_revert(tmp_path: Path) ->
         assert 'Context 256' in tab.texts('model-card')[0]
 
 
-class Adjusted:
-    """Stands where the host will change a loaded model: notes what it was asked for, or refuses."""
-
-    def __init__(self) -> None:
-        self.settings: list[LoadSettings] = []
-        self.refusal: InferenceError | None = None
-
-    async def adjust(self, settings: LoadSettings) -> None:
-        if self.refusal:
-            raise self.refusal
-        self.settings.append(settings)
-
-
 @pytest.mark.usefixtures('simulation')
-async def test_what_needs_no_reload_applies_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_needs_no_reload_applies_at_once(tmp_path: Path) -> None:
     (tmp_path / 'models').mkdir()
     tiny.write_tiny_model(tmp_path / 'models' / 'tiny.gguf')
     async with tab_of(tmp_path, 'tiny') as tab:
-        await tab.services.host.ready()
-        adjusted = Adjusted()
-        monkeypatch.setattr(tab.services.host, 'adjust', adjusted.adjust, raising=False)
+        host = tab.services.host
+        engine = await host.ready()
 
-        tab.enter('setting-n_threads', 1)
-        await tab.until(lambda: adjusted.settings)
-        assert adjusted.settings == [LoadSettings(n_threads=1)]
+        tab.enter('setting-n_slots', 2)
+        await tab.until(lambda: engine.status.slots == 2)
+        await tab.until(lambda: host.load_settings('tiny') == LoadSettings(n_slots=2))
         assert not tab.parts('apply-load-settings')
 
         tab.enter('setting-n_ctx', 256)
         await tab.until(lambda: tab.parts('apply-load-settings'))
-        tab.enter('setting-n_slots', 2)
-        await tab.until(lambda: len(adjusted.settings) == 2)
-        assert adjusted.settings[1] == LoadSettings(n_threads=1, n_slots=2), 'what waits for a reload is not in it'
-        assert tab.parts('apply-load-settings')
+        tab.enter('setting-n_threads', 1)
+        await tab.until(lambda: host.load_settings('tiny') == LoadSettings(n_slots=2, n_threads=1))
+        assert tab.parts('apply-load-settings'), 'what waits for a reload is not applied'
         tab.click('Revert')
-        assert tab.part('setting-n_slots').value == 2
+        assert tab.part('setting-n_threads').value == 1
 
-        adjusted.refusal = InvalidRequest('The model was loaded for 4 replies at once.')
-        tab.enter('setting-n_slots', 8)
+        tab.enter('setting-n_slots', 20)
         await tab.until(lambda: tab.parts('apply-load-settings'))
-        assert tab.sees('The model was loaded for 4 replies at once.')
+        assert tab.sees('The model was loaded for 8 replies at once.')
+        assert engine.status.slots == 2
+
+
+@pytest.mark.usefixtures('simulation')
+async def test_models_that_cannot_write_are_shown_but_not_offered(tmp_path: Path) -> None:
+    (tmp_path / 'models').mkdir()
+    tiny.write_tiny_model(tmp_path / 'models' / 'chat.gguf')
+    write_encoder(tmp_path / 'models' / 'embed.gguf')
+    write_reranker(tmp_path / 'models' / 'rank.gguf')
+    async with tab_of(tmp_path, 'none') as tab:
+        rows = {text.split()[0]: text for text in tab.texts('model-row')}
+        assert 'for embeddings' in rows['embed'] and not rows['embed'].endswith('Load')
+        assert 'ranks documents' in rows['rank'] and not rows['rank'].endswith('Load')
+        assert rows['chat'].endswith('Load')
 
 
 # The list of chats

@@ -10,6 +10,7 @@ from inference.engine import Engine
 from inference.errors import NoModelLoaded
 from presets.chat import Chat, StoredMessage
 from tests import tiny_models as tiny
+from tests.tiny_encoders import write_encoder, write_reranker
 from tests.webui.conftest import app_config, started
 from webui.services import Services
 from webui.supervisor import CrashReport, describe_exit
@@ -71,6 +72,19 @@ async def test_the_model_used_last_is_loaded_again(tmp_path: Path) -> None:
     remove_model(tmp_path, 'zebra')
     async with started(app_config(tmp_path)) as services:
         assert services.first_model() == 'aardvark'
+
+
+async def test_a_model_that_cannot_write_is_never_the_first(tmp_path: Path) -> None:
+    put_models(tmp_path, 'zebra')
+    write_encoder(tmp_path / 'models' / 'aardvark.gguf')
+    write_reranker(tmp_path / 'models' / 'badger.gguf')
+
+    async with started(app_config(tmp_path)) as services:
+        first = services.first_model()
+        known = [model.id for model in services.catalog.models]
+
+    assert {'aardvark', 'badger'} <= set(known)
+    assert first not in ('aardvark', 'badger')
 
 
 # After a crash

@@ -1,6 +1,6 @@
 """The settings of the open chat, and those the model is loaded with."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from typing import Any
 
 import psutil
@@ -27,7 +27,6 @@ OVERFLOW_HELP = (
 )
 WAITING = 'Takes effect when the model is loaded again.'
 LIVE = {setting.name for setting in describe(LoadSettings) if not setting.needs_reload}
-Adjust = Callable[[LoadSettings], Awaitable[None]]
 
 
 class SettingsDrawer(Region):
@@ -126,24 +125,18 @@ class SettingsDrawer(Region):
     def _set_load(self, settings: LoadSettings) -> Awaitable[None] | None:
         """Apply at once what the engine can change while it runs; the rest waits in the bar."""
         self._bar_text.set_text(WAITING)
-        adjust = self._adjust()
+        host = self._services.host
         changed = {name for name in LIVE if getattr(settings, name) != getattr(self._loaded, name)}
-        if adjust and changed:
-            return self._apply_live(adjust, {name: getattr(settings, name) for name in changed})
+        if changed and host.engine and host.state.model_id == self._model_id:
+            return self._apply_live({name: getattr(settings, name) for name in changed})
         self._show_bar()
         return None
 
-    def _adjust(self) -> Adjust | None:
-        """Return what changes settings of the loaded model; None without a model, or where the host cannot do it."""
-        host = self._services.host
-        adjust: Adjust | None = getattr(host, 'adjust', None)
-        return adjust if host.engine and host.state.model_id == self._model_id else None
-
-    async def _apply_live(self, adjust: Adjust, changes: dict[str, Any]) -> None:
+    async def _apply_live(self, changes: dict[str, Any]) -> None:
         before = self._loaded
         self._loaded = LoadSettings.model_validate({**before.model_dump(), **changes})
         try:
-            await adjust(self._loaded)
+            await self._services.host.adjust(self._loaded)
         except InferenceError as error:
             self._loaded = before
             self._bar_text.set_text(str(error))
