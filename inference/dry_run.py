@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from inference.buffers import read_buffers
 from inference.errors import LoadFailed
-from inference.footprint import DeviceNeed, MemoryPlan, estimate
+from inference.footprint import DeviceNeed, MemoryPlan, estimate, rows_of_scores
 from inference.free_memory import DeviceMemory, may_have_gpus, ram
 from inference.gguf import Header
 from inference.settings import LoadSettings
@@ -59,8 +59,8 @@ async def dry_run(
 
     Weights are counted from the header, since the library does not say them in a dry run. Raises LoadFailed.
     """
-    task = Task(path=header.path, settings=settings, n_slots=n_slots, n_outputs=n_outputs)
-    answer = await ask(task)
+    n_outputs = n_outputs or rows_of_scores(settings, n_slots)
+    answer = await ask(Task(path=header.path, settings=settings, n_slots=n_slots, n_outputs=n_outputs))
     plan = estimate(header, settings, n_slots=n_slots, n_outputs=n_outputs, devices=devices)
     said = read_buffers(answer.lines, [device.name for device in devices if device.is_gpu])
     if not said.compute:

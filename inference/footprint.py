@@ -18,6 +18,8 @@ from inference.settings import LoadSettings
 STEP = 256
 """llama.cpp rounds the cells of a KV cache up to a multiple of this."""
 LONGEST = 1 << 20
+GUESSES = 8
+"""Tokens that are guessed ahead and checked in one batch."""
 UNQUANTIZED = ('f16', 'bf16', 'f32')
 _BLOCKS = {name.lower(): (block, n_bytes) for name, block, n_bytes in TENSOR_TYPES.values()}
 _F32 = 4
@@ -86,14 +88,15 @@ def estimate(
     n_outputs: int = 0,
     devices: Sequence[DeviceMemory] = (),
 ) -> MemoryPlan:
-    """Tell what loading takes with `n_slots` sequences and `n_outputs` rows of scores at once, `n_slots` unless said.
+    """Tell what loading takes with `n_slots` sequences and `n_outputs` rows of scores at once, as many unless said.
 
     `devices` are those of the machine, for their GPUs; without, everything goes to RAM. "As much as fits" counts as
     all of it. Weights count in full even where the file is mapped: they must stay in memory to be fast.
     """
     placed = place(header, settings, devices)
     n_ctx = effective_n_ctx(header, settings)
-    batch = _batch(header, settings, n_ctx, (n_slots, n_outputs or n_slots), on_gpu=bool(used_gpus(settings, devices)))
+    counts = n_slots, n_outputs or rows_of_scores(settings, n_slots)
+    batch = _batch(header, settings, n_ctx, counts, on_gpu=bool(used_gpus(settings, devices)))
     kv_cache = kv_caches(header, settings, placed, batch)
     compute = _compute(header, settings, placed, batch)
     names = [RAM, *sorted({*placed.weights, *kv_cache, *compute} - {RAM})]
@@ -117,6 +120,11 @@ def effective_n_ctx(header: Header, settings: LoadSettings) -> int:
     trained = header.n_ctx_train or LONGEST
     asked = settings.n_ctx if settings.n_ctx > 0 else header.n_ctx_train or STEP
     return rounded_up(asked if settings.stretches else min(asked, trained))
+
+
+def rows_of_scores(settings: LoadSettings, n_slots: int) -> int:
+    """Return the tokens whose scores are asked for at once: one of each sequence, and guesses to be checked."""
+    return n_slots * (1 + GUESSES if settings.draft == 'on' else 1)
 
 
 def rounded_up(n_ctx: int) -> int:

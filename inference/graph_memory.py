@@ -48,7 +48,7 @@ class _Space:
     """Memory with gaps, as offset and size; the last gap has no end."""
 
     def __init__(self) -> None:
-        self._gaps = [(0, 1 << 62)]
+        self._gaps = [(0, 1 << 200)]  # headers may promise anything
         self.end = 0
 
     def take(self, size: int) -> tuple[int, int]:

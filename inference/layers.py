@@ -58,6 +58,11 @@ def layers(header: Header) -> tuple[Layer, ...]:
     return tuple(_layer(header, number) for number in range(n_layer(header)))
 
 
+def has_state(header: Header) -> bool:
+    """Whether each sequence costs memory of its own, as in recurrent and hybrid models."""
+    return any(layer.state for layer in layers(header))
+
+
 def n_layer(header: Header) -> int:
     """Return how many layers compute."""
     return max(0, header.n_layer - number(header, 'nextn_predict_layers'))

@@ -1,7 +1,9 @@
 """What loading a model takes: the formula against what llama.cpp then says, and where it puts things."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -12,6 +14,8 @@ from inference.dry_run import Task, ask
 from inference.footprint import DeviceNeed, MemoryPlan, effective_n_ctx, estimate
 from inference.free_memory import RAM, DeviceMemory
 from inference.gguf import Header, read_header
+from inference.gguf_reader import Value
+from inference.layers import has_state
 from inference.settings import LoadSettings
 from tests.tiny_models import write_tiny_model
 from webui.bench.shapes import SHAPES, write_shape
@@ -155,12 +159,49 @@ def test_layers_for_multi_token_prediction_are_not_loaded(tmp_path: Path) -> Non
     assert less.weights < most.weights
 
 
+def test_guessing_ahead_asks_for_more_scores(smollm: Header) -> None:
+    off, on = (estimate(smollm, load_settings(draft=draft), n_slots=4).compute for draft in ('auto', 'on'))
+
+    assert on - off >= 32 * smollm.n_vocab * 4
+
+
+def test_models_whose_sequences_cost_memory_are_known(shaped: Shaped) -> None:
+    assert [has_state(shaped(name)) for name in ('plain', 'sliding-window', 'hybrid', 'recurrent')] == [0, 0, 1, 1]
+
+
 def test_numbers_that_make_no_sense_make_no_endless_work(tmp_path: Path) -> None:
     keys = ('attention__key_length', 'attention__sliding_window', 'expert_used_count', 'ssm__state_size')
     absurd: dict[str, Any] = {f'llama__{key}': (1 << 31) - 1 for key in keys}
     header = read_header(write_tiny_model(tmp_path / 'm.gguf', llama__expert_count=4, **absurd))
 
     assert estimate(header, LoadSettings()).total > 1 << 40
+
+
+@pytest.mark.parametrize(
+    'architecture', ['llama', 'gemma3', 'gemma4', 'lfm2', 'mamba', 'qwen35', 'rwkv7', 'nemotron_h']
+)
+def test_any_header_has_an_estimate(shaped: Shaped, architecture: str) -> None:
+    """Values of any size and kind under the keys that count; seeded."""
+    sound, random = shaped('experts'), Random(architecture)
+    numbers: list[Value] = [0, 1, 3, 64, 4096, -5, (1 << 31) - 1, 1.5, 'x', True, (1, 0), (True, False, True), ()]
+    keys = (
+        'attention.sliding_window', 'attention.sliding_window_pattern', 'attention.recurrent_layers', 'ssm.inner_size',
+        'attention.shared_kv_layers', 'shortconv.l_cache', 'ssm.conv_kernel', 'ssm.state_size', 'wkv.head_size',
+        'nextn_predict_layers', 'feed_forward_length', 'expert_used_count', 'full_attention_interval',
+    )  # fmt: skip
+    heads: list[int | tuple[int, ...]] = [0, 2, (0, 3), ()]
+    for _ in range(20):
+        header = dataclasses.replace(
+            sound,
+            architecture=architecture,
+            metadata={f'{architecture}.{key}': random.choice(numbers) for key in keys},
+            n_layer=random.choice([0, 1, 5]),
+            n_head_kv=random.choice(heads),
+            tensors=random.choice([sound.tensors, ()]),
+        )
+        for devices in ([], [gpu(RAM), gpu('A', 0), gpu('B')]):
+            plan = estimate(header, LoadSettings(n_gpu_layers=random.choice([-1, 2])), devices=devices)
+            assert min(min(need.weights, need.kv_cache, need.compute) for need in plan.devices) >= 0
 
 
 # Devices
