@@ -42,7 +42,7 @@ async def fit(
     devices = after_unloading(await find_devices(), reclaimed)
     resolved = resolve(header, settings, devices, n_slots=n_slots)
     plan = estimate(header, resolved, n_slots=n_slots, devices=devices)
-    clear = all(CLEARLY * plan.on(device.name).total <= device.free for device in devices)
+    clear = all(device.has(CLEARLY * plan.on(device.name).total) for device in devices)
     if not clear and not insist:
         with suppress(LoadFailed):
             exact = await dry_run(header, resolved, n_slots=n_slots, devices=devices)

@@ -16,7 +16,10 @@ _NO_GPU = ('ggml-base', 'ggml-cpu', 'ggml-blas')
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DeviceMemory:
-    """The memory of one device in bytes; that of a GPU inside the processor is a part of the RAM."""
+    """The memory of one device in bytes; that of a GPU inside the processor is a part of the RAM.
+
+    A driver that does not tell has a `total` of 0, and is believed to have enough.
+    """
 
     name: str
     free: int
@@ -28,6 +31,10 @@ class DeviceMemory:
     def is_gpu(self) -> bool:
         """Whether layers can be kept there beside the RAM."""
         return self.name != RAM
+
+    def has(self, n_bytes: int) -> bool:
+        """Whether so many bytes are free, as far as that is known."""
+        return not n_bytes or not self.total or n_bytes <= self.free
 
 
 def ram(root: Path = Path('/')) -> DeviceMemory:

@@ -71,11 +71,11 @@ def most_gpu_layers(
 ) -> int:
     """Return how many layers, the output counted as one, fit on the GPUs beside their margin; 0 if none does."""
     every = gpu_layers(header, _with(settings, n_gpu_layers=ALL_LAYERS))
-    room = {device.name: device.free - margin(device) for device in devices if device.is_gpu}
+    gpus = [device for device in devices if device.is_gpu]
 
     def fits(layers: int) -> bool:
         plan = estimate(header, _with(settings, n_gpu_layers=layers), n_slots=n_slots, devices=devices)
-        return all(need.total <= room.get(need.device, 0) for need in plan.devices if need.device != RAM)
+        return all(gpu.has(plan.on(gpu.name).total + margin(gpu)) for gpu in gpus if plan.on(gpu.name).total)
 
     return _most(fits, every) if used_gpus(_with(settings, n_gpu_layers=ALL_LAYERS), devices) else 0
 
@@ -200,7 +200,7 @@ def _short(plan: MemoryPlan, devices: Sequence[DeviceMemory], *, with_margin: bo
     return {
         device: n_bytes
         for device, n_bytes in asked.items()
-        if n_bytes > device.free - with_margin * margin(device) and n_bytes
+        if n_bytes and not device.has(n_bytes + with_margin * margin(device))
     }
 
 

@@ -176,6 +176,13 @@ def test_a_gpu_inside_the_processor_takes_from_the_ram(shaped: Shaped) -> None:
     refusal(header, settings, ram(need - 1), gpu(need + 1, shares_ram=True))
 
 
+def test_a_gpu_that_does_not_tell_its_memory_is_believed_to_have_enough(shaped: Shaped) -> None:
+    header, silent = shaped('plain'), DeviceMemory(name='Vulkan0', free=0, total=0)
+
+    require_fit(header, LoadSettings(), [ram(4096), silent])
+    assert most_gpu_layers(header, LoadSettings(), [ram(4096), silent]) == 9
+
+
 def test_a_better_plan_decides_and_its_remedies_hold(smollm: Header) -> None:
     """The library says twice what the formula does, so half of the memory is as good as all of it."""
     formula = estimate(smollm, LoadSettings())
