@@ -24,11 +24,18 @@ DOORS: dict[str, tuple[str, ...]] = {
         'inference/sampler.py',
         'inference/embedding.py',
         'inference/baseline.py',
+        'inference/memory_child.py',
     ),
     'jinja2': ('inference/sandbox.py',),
     'tinydb': ('presets/storage.py',),
     'nicegui': ('webui/*',),
-    'subprocess': ('inference/preflight.py', 'webui/supervisor.py', 'webui/launch.py', 'runtimes/*'),
+    'subprocess': (
+        'inference/preflight.py',
+        'inference/dry_run.py',
+        'webui/supervisor.py',
+        'webui/launch.py',
+        'runtimes/*',
+    ),
 }
 OWN = {*MAY_IMPORT, 'tests', 'run'}
 STARTS_PROCESSES = {'create_subprocess_exec', 'create_subprocess_shell', 'system', 'popen', 'fork', 'posix_spawn'}

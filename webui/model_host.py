@@ -17,9 +17,17 @@ from nicegui import Event
 from inference.catalog import Catalog, ModelFile, require_chat
 from inference.echo import EchoEngine
 from inference.engine import Engine
-from inference.errors import InferenceError, InvalidModelFile, LoadFailed, NoModelLoaded, PreflightFailed
+from inference.errors import (
+    InferenceError,
+    InvalidModelFile,
+    LoadFailed,
+    NoModelLoaded,
+    NotEnoughMemory,
+    PreflightFailed,
+)
+from inference.fitting import Fitted, fit
 from inference.gguf import check_usable
-from inference.memory import free_memory, require_fit
+from inference.layers import has_state
 from inference.metrics import Metrics
 from inference.preflight import preflight, verdict_scope
 from inference.settings import LoadSettings
@@ -35,7 +43,10 @@ ECHO = re.compile(r'echo(?:@(\d+))?')
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LoadState:
-    """What the page shows of the model: `progress` is a share (0 to 1), `error` is for the person at the screen."""
+    """What the page shows of the model: `progress` is a share (0 to 1), `error` is for the person at the screen.
+
+    A model that is ready has an error beside it when another one was refused for want of memory.
+    """
 
     phase: Phase = 'empty'
     model_id: str = ''
@@ -54,6 +65,7 @@ class ModelHost:
     def __init__(self, catalog: Catalog, records: ModelStore, activity: 'Activity') -> None:
         self._catalog, self._records, self._activity = catalog, records, activity
         self._engine: Engine | None = None
+        self._loaded: tuple[str, dict[str, int]] = ('', {})
         self._failure: InferenceError | None = None
         self._task: asyncio.Task[None] | None = None
         self._turn = asyncio.Lock()
@@ -66,6 +78,16 @@ class ModelHost:
     def engine(self) -> Engine | None:
         """The loaded engine, if it is ready to generate."""
         return self._engine if self.state.phase == 'ready' else None
+
+    @property
+    def failure(self) -> InferenceError | None:
+        """What the latest load failed of."""
+        return self._failure
+
+    @property
+    def reclaimable(self) -> dict[str, int]:
+        """Bytes of each device that are free again when the loaded model is unloaded."""
+        return self._loaded[1] if self._engine else {}
 
     async def ready(self) -> Engine:
         """Return the engine, waiting for a load under way. Raises what that load failed of, or NoModelLoaded."""
@@ -85,12 +107,15 @@ class ModelHost:
         kind = 'chat' if ECHO.fullmatch(model_id) else self._catalog.find(model_id).kind
         return await self._side[kind].get(model_id)
 
-    def load(self, model_id: str, settings: LoadSettings | None = None, *, retry: bool = False) -> None:
+    def load(
+        self, model_id: str, settings: LoadSettings | None = None, *, retry: bool = False, insist: bool = False
+    ) -> None:
         """Begin to load a model in place of the present one; `settings` are kept for it. Progress is in `state`.
 
-        What crashed in an earlier trial is tried again only with `retry`.
+        What crashed in an earlier trial is tried again only with `retry`, what does not fit into memory only with
+        `insist`; without, the present model stays.
         """
-        self._start(self._load(model_id, settings, retry))
+        self._start(self._load(model_id, settings, retry=retry, insist=insist))
         self._set(LoadState(phase='checking', model_id=model_id))
 
     def unload(self) -> None:
@@ -131,44 +156,60 @@ class ModelHost:
         async with self._turn:
             await self._close_engine()
 
-    async def _load(self, model_id: str, settings: LoadSettings | None, retry: bool) -> None:
+    async def _load(self, model_id: str, settings: LoadSettings | None, *, retry: bool, insist: bool) -> None:
         async with self._turn:
-            await self._close_engine()
             try:
-                self._engine = await self._open(model_id, settings, retry)
+                if ECHO.fullmatch(model_id):
+                    await self._close_engine()
+                    self._engine, self._loaded = _echo(model_id), (model_id, {})
+                else:
+                    chosen = settings or self.load_settings(model_id)
+                    self._engine = await self._replace(model_id, chosen, retry=retry, insist=insist)
             except InferenceError as error:
-                self._fail(model_id, error)
+                await self._fail(model_id, error)
             except Exception:  # the task's outermost loop: the page must not say «loading» for ever
                 logger.exception('Loading {} failed', model_id)
-                self._fail(model_id, LoadFailed('The app met an error of its own; the log has the details. Try again.'))
+                own = LoadFailed('The app met an error of its own; the log has the details. Try again.')
+                await self._fail(model_id, own)
             else:
                 self._engine.metrics = self.metrics
                 self._set(LoadState(phase='ready', model_id=model_id, progress=1))
                 await self._remember(model_id, last_used=datetime.now(UTC))
 
-    def _fail(self, model_id: str, error: InferenceError) -> None:
+    async def _fail(self, model_id: str, error: InferenceError) -> None:
+        """Tell why; the present model goes, unless the other one was refused before anything was done for it."""
         logger.warning('{} was not loaded: {}', model_id, error)
-        self._activity.clear()
         self._failure = error
+        if isinstance(error, NotEnoughMemory) and self._engine:
+            self._set(LoadState(phase='ready', model_id=self._loaded[0], progress=1, error=str(error)))
+            return
+        await self._close_engine()
         self._set(LoadState(phase='failed', model_id=model_id, error=str(error)))
 
-    async def _open(self, model_id: str, settings: LoadSettings | None, retry: bool) -> Engine:
-        if echo := ECHO.fullmatch(model_id):
-            return EchoEngine(rate=float(echo[1] or 50))
+    async def _replace(self, model_id: str, chosen: LoadSettings, *, retry: bool, insist: bool) -> Engine:
+        """Load a model that fits, in place of the present one."""
         model = self._catalog.find(model_id)
         require_chat(model)
-        settings = settings or self.load_settings(model_id)
         check_usable(model.header)
-        require_fit(model.header, settings, free_memory())
-        settings = await self._preflight(model, settings, retry)
-        await self._remember(model_id, load=settings)
+        n_slots = chosen.seats(each_costs=has_state(model.header))
+        fitted = await fit(model.header, chosen, n_slots=n_slots, reclaimed=self.reclaimable, insist=insist)
+        await self._close_engine()
+        engine = await self._open(model, chosen, fitted, retry)
+        self._loaded = model_id, fitted.plan.reclaimable
+        return engine
+
+    async def _open(self, model: ModelFile, chosen: LoadSettings, fitted: Fitted, retry: bool) -> Engine:
+        settings = await self._preflight(model, fitted.settings, retry)
+        if settings != fitted.settings:
+            chosen = _without_repacking(chosen)
+        await self._remember(model.id, load=chosen)
         self._set(replace(self.state, phase='loading', progress=0.0))
-        self._activity.note(model_id, 'loading')
+        self._activity.note(model.id, 'loading')
         from inference.llama import LlamaEngine  # noqa: PLC0415 (the library is needed for a model only)
 
         engine = await LlamaEngine.load(model, settings, self._progress)
-        self._activity.note(model_id, 'loaded')
-        logger.info('Loaded {} with {}', model_id, settings.model_dump(exclude_defaults=True) or 'default settings')
+        self._activity.note(model.id, 'loaded')
+        logger.info('Loaded {} with {}', model.id, settings.model_dump(exclude_defaults=True) or 'default settings')
         return engine
 
     async def _open_side(self, model_id: str) -> Engine:
@@ -177,8 +218,8 @@ class ModelHost:
             return EchoEngine(rate=0)
         model, settings = self._catalog.find(model_id), self.load_settings(model_id)
         check_usable(model.header)
-        require_fit(model.header, settings.for_reading(), free_memory())
-        survives = await self._preflight(model, settings.for_reading(), retry=False)
+        fitted = await fit(model.header, settings.for_reading(), reclaimed={})
+        survives = await self._preflight(model, fitted.settings, retry=False)
         from inference.embedder import EmbeddingEngine  # noqa: PLC0415 (the library is needed for a model only)
 
         settings = settings.model_copy(update={'use_extra_bufts': survives.use_extra_bufts})
@@ -284,6 +325,11 @@ def _check(model: ModelFile, settings: LoadSettings) -> None:
     from inference.library import check_settings  # noqa: PLC0415 (loads the library)
 
     check_settings(settings, model.header)
+
+
+def _echo(model_id: str) -> EchoEngine:
+    found = ECHO.fullmatch(model_id)
+    return EchoEngine(rate=float(found[1] if found and found[1] else 50))
 
 
 def _verdict_key(model: ModelFile, settings: LoadSettings) -> str:

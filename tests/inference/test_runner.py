@@ -14,10 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from inference.errors import InferenceError, NotEnoughMemory
-from inference.gguf import read_header
+from inference.errors import InferenceError
 from inference.library import default_threads
-from inference.memory import require_fit
 from inference.runner import Decoded, ModelRunner
 from inference.sampler import Sampler
 from inference.scheduler import Request, Slot, Work
@@ -228,14 +226,6 @@ def test_every_character_finds_room(runner: ModelRunner) -> None:
 def test_a_model_is_closed_once(runner: ModelRunner) -> None:
     runner.close()
     runner.close()
-
-
-def test_a_context_that_does_not_fit_names_one_that_does(tmp_path: Path) -> None:
-    header = read_header(tiny.write_tiny_model(tmp_path / 'm.gguf', n_layer=40, n_ctx_train=1 << 20))
-    settings = QUICK.model_copy(update={'n_ctx': 1 << 20})
-
-    with pytest.raises(NotEnoughMemory, match=r'1,048,576 tokens.*A context length of [\d,]+ fits'):
-        require_fit(header, settings, 1 << 30)
 
 
 def test_at_least_one_thread_computes() -> None:

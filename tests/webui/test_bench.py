@@ -63,6 +63,21 @@ def test_the_start_is_timed_and_weighed(capsys: pytest.CaptureFixture[str]) -> N
     assert len(facts['targets']) == 2
 
 
+def test_estimates_are_held_against_real_loads(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    model = write_tiny_model(tmp_path / 'tiny.gguf', name='Tiny')
+    table, facts = bench(capsys, 'memory', '--model', str(model), '--shapes', 'experts', '--contexts', '512')
+
+    kinds = ('f16, flash attention off', 'f16, flash attention on', 'q8_0, flash attention on')
+    names = [
+        *(f'Tiny, 512 cells of {kind}' for kind in kinds[:2]),
+        *(f'experts, 512 cells of {kind}' for kind in kinds),
+    ]
+    assert [line.partition('  ')[0] for line in table if ' cells of ' in line] == names
+    assert len(facts['loads']) == 5
+    assert all(facts['targets'].values())
+    assert facts['loads'][2]['reported_mib']['kv_cache'] == 1.5
+
+
 def test_sizes_are_a_list_of_numbers(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(['engine', '--contexts', '64,many'])

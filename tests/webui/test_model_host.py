@@ -37,6 +37,7 @@ from webui.model_host import Activity, ModelHost
 T = TypeVar('T')
 SMALL = LoadSettings(n_ctx=512, n_threads=1, use_extra_bufts=False)
 """With repacked weights, what fails would be tried a second time without them."""
+HUGE = SMALL.model_copy(update={'n_ctx': 1 << 20})
 
 
 @pytest.fixture
@@ -87,6 +88,11 @@ async def failure(
     with pytest.raises(type(caught.value)):  # not only once
         await host.ready()
     return caught.value
+
+
+def write_huge(path: Path) -> None:
+    """Write a model whose header promises heads so large that no machine could keep a long context of them."""
+    tiny.write_tiny_model(path, n_ctx_train=1 << 20, llama__attention__key_length=1 << 17)
 
 
 def replace(model: Path, bad: str) -> None:
@@ -373,14 +379,62 @@ async def test_a_file_that_was_moved_away_and_comes_back(
 async def test_a_context_that_does_not_fit_is_refused_with_one_that_does(
     host: ModelHost, catalog: Catalog, tmp_path: Path, trials: set[int]
 ) -> None:
-    path = tmp_path / 'models' / 'huge.gguf'
-    tiny.write_tiny_model(path, n_ctx_train=1 << 20, llama__attention__key_length=1 << 17)
+    write_huge(tmp_path / 'models' / 'huge.gguf')
     catalog.scan()
-    error = await failure(host, 'huge', SMALL.model_copy(update={'n_ctx': 1 << 20}))
+    error = await failure(host, 'huge', HUGE)
     assert type(error) is NotEnoughMemory
     assert 'for a context of 1,048,576 tokens' in str(error)
-    assert 'fits.' in str(error)
+    assert 'It fits with a context length of ' in str(error)
     assert not trials
+
+
+async def test_a_model_that_does_not_fit_leaves_the_present_one_loaded(
+    host: ModelHost, model: Path, catalog: Catalog, tmp_path: Path
+) -> None:
+    write_huge(tmp_path / 'models' / 'huge.gguf')
+    catalog.scan()
+    engine = await load(host, 'tiny')
+
+    assert await load(host, 'huge', HUGE) is engine
+
+    assert (host.state.phase, host.state.model_id) == ('ready', 'tiny')
+    assert host.state.error == str(host.failure)
+    assert type(host.failure) is NotEnoughMemory
+    assert await answer(engine)
+    await load(host, 'tiny')
+    assert not host.state.error
+
+
+async def test_who_insists_gets_a_trial_of_what_does_not_fit(
+    host: ModelHost, catalog: Catalog, tmp_path: Path, phases: list[str]
+) -> None:
+    write_huge(tmp_path / 'models' / 'huge.gguf')
+    catalog.scan()
+
+    host.load('huge', HUGE, insist=True)
+
+    with pytest.raises(LoadFailed, match=r'^llama\.cpp could not load huge\.gguf'):
+        await host.ready()
+    assert phases == ['checking', 'failed'], 'it came no further than the trial'
+
+
+async def test_as_much_as_fits_is_worked_out_for_the_load_and_kept_as_it_was_chosen(
+    host: ModelHost, model: Path
+) -> None:
+    chosen = SMALL.model_copy(update={'n_ctx': -1, 'n_gpu_layers': -2})
+
+    engine = await load(host, 'tiny', chosen)
+
+    assert engine.info.n_ctx == engine.info.n_ctx_train == 512
+    assert host.load_settings('tiny') == chosen
+
+
+async def test_the_host_tells_what_unloading_gives_back(host: ModelHost, model: Path) -> None:
+    assert host.reclaimable == {}
+    await load(host, 'tiny')
+    assert 0 < host.reclaimable['CPU'] < 1 << 26
+    await load(host, 'echo')
+    assert host.reclaimable == {}
 
 
 async def test_settings_that_do_not_go_together_are_explained_and_not_kept(host: ModelHost, model: Path) -> None:

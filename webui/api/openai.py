@@ -97,7 +97,7 @@ class OpenAIApi:
                     raise StillLoading from None
                 raise
             if model_id and model_id != host.state.model_id:
-                raise StillLoading
+                raise host.failure or StillLoading
             return engine
 
 

@@ -48,7 +48,7 @@ class ModelPicker(Region):
         with self._menu:
             if state.is_busy:
                 self._draw_progress()
-            if state.phase == 'failed':
+            if state.error:
                 ui.label(state.error).classes('failure small').props('data-testid=toast-error')
             for model in services.catalog.models:
                 self._draw_model(model, state)
