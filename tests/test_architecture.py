@@ -28,7 +28,13 @@ DOORS: dict[str, tuple[str, ...]] = {
     'jinja2': ('inference/sandbox.py',),
     'tinydb': ('presets/storage.py',),
     'nicegui': ('webui/*',),
-    'subprocess': ('inference/preflight.py', 'webui/supervisor.py', 'webui/launch.py', 'runtimes/*'),
+    'subprocess': (
+        'inference/preflight.py',
+        'inference/tuner.py',
+        'webui/supervisor.py',
+        'webui/launch.py',
+        'runtimes/*',
+    ),
 }
 OWN = {*MAY_IMPORT, 'tests', 'run'}
 STARTS_PROCESSES = {'create_subprocess_exec', 'create_subprocess_shell', 'system', 'popen', 'fork', 'posix_spawn'}

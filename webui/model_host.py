@@ -17,14 +17,17 @@ from nicegui import Event
 from inference.catalog import Catalog, ModelFile, require_chat
 from inference.echo import EchoEngine
 from inference.engine import Engine
-from inference.errors import InferenceError, InvalidModelFile, LoadFailed, NoModelLoaded, PreflightFailed
+from inference.errors import InferenceError, InvalidModelFile, LoadFailed, ModelNotFound, NoModelLoaded, PreflightFailed
 from inference.gguf import check_usable
 from inference.memory import free_memory, require_fit
 from inference.metrics import Metrics
 from inference.preflight import preflight, verdict_scope
 from inference.settings import LoadSettings
+from inference.tuner import subject
+from inference.tuning import apply
 from presets.errors import StoreError
 from presets.models import ModelRecord, ModelStore
+from presets.tunings import TuningStore
 from webui.side_engine import SideEngine
 
 Phase = Literal['empty', 'checking', 'loading', 'ready', 'failed']
@@ -51,8 +54,10 @@ class LoadState:
 class ModelHost:
     """Holds the loaded engine. `changed` is emitted after every change of `state`."""
 
-    def __init__(self, catalog: Catalog, records: ModelStore, activity: 'Activity') -> None:
-        self._catalog, self._records, self._activity = catalog, records, activity
+    def __init__(
+        self, catalog: Catalog, records: ModelStore, activity: 'Activity', tunings: TuningStore | None = None
+    ) -> None:
+        self._catalog, self._records, self._activity, self._tunings = catalog, records, activity, tunings
         self._engine: Engine | None = None
         self._failure: InferenceError | None = None
         self._task: asyncio.Task[None] | None = None
@@ -101,7 +106,7 @@ class ModelHost:
     async def adjust(self, settings: LoadSettings) -> None:
         """Apply the settings that need no reload to the loaded model, and remember them. Raises LoadFailed."""
         if engine := self.engine:
-            await engine.adjust(settings)
+            await engine.adjust(await self._tuned(self.state.model_id, settings))
             await self._remember(self.state.model_id, load=settings)
 
     async def close(self) -> None:
@@ -160,16 +165,30 @@ class ModelHost:
         settings = settings or self.load_settings(model_id)
         check_usable(model.header)
         require_fit(model.header, settings, free_memory())
-        settings = await self._preflight(model, settings, retry)
+        wanted = await self._tuned(model_id, settings)
+        possible = await self._preflight(model, wanted, retry)
+        if possible is not wanted:
+            settings = _without_repacking(settings)
         await self._remember(model_id, load=settings)
         self._set(replace(self.state, phase='loading', progress=0.0))
         self._activity.note(model_id, 'loading')
         from inference.llama import LlamaEngine  # noqa: PLC0415 (the library is needed for a model only)
 
-        engine = await LlamaEngine.load(model, settings, self._progress)
+        engine = await LlamaEngine.load(model, possible, self._progress)
         self._activity.note(model_id, 'loaded')
-        logger.info('Loaded {} with {}', model_id, settings.model_dump(exclude_defaults=True) or 'default settings')
+        logger.info('Loaded {} with {}', model_id, possible.model_dump(exclude_defaults=True) or 'default settings')
         return engine
+
+    async def _tuned(self, model_id: str, settings: LoadSettings) -> LoadSettings:
+        """Return the settings with what was measured to be best here, where the person left the choice to the app."""
+        if not self._tunings or ECHO.fullmatch(model_id):
+            return settings
+        try:
+            tuning = await self._tunings.get(await asyncio.to_thread(subject, self._catalog.find(model_id)))
+        except (StoreError, ModelNotFound) as error:
+            logger.warning('What was measured for {} could not be read: {}', model_id, error)
+            return settings
+        return apply(settings, tuning) if tuning else settings
 
     async def _open_side(self, model_id: str) -> Engine:
         """Load a model that will only read, beside the one that chats."""
