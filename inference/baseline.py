@@ -94,7 +94,7 @@ class PlainLoop:
         return bool(C.llama_state_seq_set_data(self._context, state, size, 0))
 
     def check(self, tokens: Sequence[int], *, start: int) -> None:
-        """Compute tokens that were guessed, with scores for each, of which there can be as many as streams."""
+        """Compute tokens that were guessed, with scores for each; the settings must make room for that."""
         self._decode([(token, start + at, 0, True) for at, token in enumerate(tokens)])
         C.llama_synchronize(self._context)
 

@@ -15,12 +15,13 @@ import psutil
 from loguru import logger
 
 from inference.baseline import PlainLoop, PlainModel
+from inference.drafting import MOST_DRAFT
 from inference.errors import InferenceError
 from inference.library import default_threads, supports_gpu, usable_cores
 from inference.preflight import die_quietly
 from inference.settings import LoadSettings
 from inference.tuner import Begun, Note, Plan
-from inference.tuning import GUESSED, KV_CACHE, TOGETHER, Candidate, Measurements, Run, combined, smaller_cache, stages
+from inference.tuning import KV_CACHE, TOGETHER, Candidate, Measurements, Run, combined, smaller_cache, stages
 
 N_CTX, ROUNDS = 2048, 3
 DEEPEST, MOST_NEW, REPLY = 1536, 256, 16
@@ -77,7 +78,7 @@ class _Tuner:
         loop.measure(self._tokens[: 2 * LEAST_NEW], cached_tokens=0, count=1)
         budget = 2 * LEAST_NEW / (time.perf_counter() - started) * self._plan.seconds  # in tokens
         self._new = max(LEAST_NEW, min(MOST_NEW, loop.n_ctx // 4, int(budget * READ_SHARE)))
-        room = loop.n_ctx - self._new - REPLY - GUESSED - 1
+        room = loop.n_ctx - self._new - REPLY - MOST_DRAFT - 1
         self._depth = max(LEAST_DEPTH, min(DEEPEST, room, int(budget * FILL_SHARE)))
         self._fill(loop)
 
@@ -108,7 +109,7 @@ class _Tuner:
         seconds = self._plan.seconds * REPLY_SHARE
         arrivals = loop.write(REPLY, seconds=seconds, on_token=self._page.work)
         end, written = time.perf_counter(), len(arrivals) - 1
-        loop.check(tokens[: GUESSED + 1], start=self._depth + self._new + written)
+        loop.check(tokens[: MOST_DRAFT + 1], start=self._depth + self._new + written)
         return Run(
             stage=stage,
             candidate=candidate,
@@ -133,7 +134,7 @@ class _Tuner:
 
     def _new_loop(self, candidate: Candidate) -> PlainLoop:
         settings = candidate.settings(self._plan.settings).model_copy(update={'n_ctx': N_CTX})
-        return PlainLoop(self._model(candidate), settings, n_streams=GUESSED + 1)
+        return PlainLoop(self._model(candidate), settings)
 
     def _model(self, candidate: Candidate) -> PlainModel:
         key = candidate.use_extra_bufts

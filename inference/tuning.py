@@ -10,6 +10,7 @@ from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
+from inference.drafting import MOST_DRAFT
 from inference.settings import KVType, LoadSettings
 
 NEW_TOKENS, REPLY_TOKENS = 300, 300
@@ -21,8 +22,8 @@ COLLAPSED, UNSTEADY = 0.5, 1.5
 LEAST_RUNS = 2
 NOTICEABLE = 0.25
 """Cores that other programs keep busy, from which on they count."""
-GUESSED, GUESSED_RIGHT = 3, 0.5
-"""Tokens a draft has, and the share of them that is right where text is repeated."""
+GUESSED_RIGHT = 0.3
+"""The share of drafted tokens that has to be expected: chats that repeat themselves and chats that do not."""
 
 DEFAULTS = LoadSettings()
 Cost = Callable[['Run'], float]
@@ -51,8 +52,9 @@ class Candidate(_Record):
         return self.with_(n_threads=n_threads, n_threads_batch=n_threads)
 
     def settings(self, base: LoadSettings) -> LoadSettings:
-        """Return `base` with what is tried."""
-        return base.model_copy(update={**self.model_dump(exclude={'kv_type'}), **_kv_types(self.kv_type)})
+        """Return `base` with what is tried, and with room to check a draft."""
+        changes = {**self.model_dump(exclude={'kv_type'}), 'type_k': self.kv_type, 'type_v': self.kv_type}
+        return base.model_copy(update={**changes, 'draft': 'on'})
 
 
 class Run(_Record):
@@ -230,14 +232,11 @@ def _threads_for(measured: Measurements, cost: Cost) -> int:
 
 
 def _wins(measured: Measurements, stage: str, candidate: Candidate, cost: Cost) -> bool:
-    """Whether a candidate beats the default clearly, as a rule (median) and at its best."""
-    runs, default = measured.of(stage, candidate), measured.of(stage, measured.default)
-    if min(len(runs), len(default)) < LEAST_RUNS:
+    """Whether a candidate beats the default clearly, as a rule (median) and at its best, and never fell behind it."""
+    mine, theirs = ([cost(run) for run in measured.of(stage, one)] for one in (candidate, measured.default))
+    if min(len(mine), len(theirs)) < LEAST_RUNS or max(mine) >= min(theirs):
         return False
-    return all(
-        typical([cost(run) for run in default]) >= LEAST_GAIN * typical([cost(run) for run in runs])
-        for typical in (statistics.median, min)
-    )
+    return all(typical(theirs) >= LEAST_GAIN * typical(mine) for typical in (statistics.median, min))
 
 
 def _runs_of(measured: Measurements, candidate: Candidate) -> list[Run]:
@@ -250,12 +249,12 @@ def _is_disturbed(measured: Measurements, run: Run) -> bool:
 
 
 def _drafting_helps(runs: Sequence[Run]) -> bool:
-    """Whether checking a draft pays, if as much of it is right as where text is repeated."""
+    """Whether checking a draft pays, if no more of it is right than must be expected."""
     checked = [run for run in runs if run.check]
     if not checked:
         return False
     steps = _median(checked, lambda run: run.check * run.decode)  # what a check costs, in steps of one token
-    return LEAST_GAIN * steps <= 1 + GUESSED * GUESSED_RIGHT
+    return LEAST_GAIN * steps <= 1 + MOST_DRAFT * GUESSED_RIGHT
 
 
 def _gain(measured: Measurements, best: Candidate) -> float:
@@ -273,7 +272,3 @@ def _turn(run: Run) -> float:
 
 def _median(runs: Sequence[Run], value: Cost) -> float:
     return round(statistics.median(map(value, runs)), 6) if runs else 0.0
-
-
-def _kv_types(kind: KVType) -> dict[str, KVType]:
-    return {'type_k': kind, 'type_v': kind}

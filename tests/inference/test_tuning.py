@@ -66,6 +66,11 @@ def test_one_lucky_run_changes_nothing() -> None:
     )
 
 
+def test_on_a_machine_that_does_not_hold_still_luck_is_no_win() -> None:
+    """Both have runs like the other's; the medians differ by chance."""
+    assert chosen(runs('fa', DEFAULT, 8, 9, 7), runs('fa', FLASH, 10, 15, 7)) == {}
+
+
 def test_what_ran_only_once_before_the_time_was_up_changes_nothing() -> None:
     assert chosen(runs('fa', DEFAULT, 10, 10), runs('fa', FLASH, 30)) == {}
 
@@ -139,9 +144,9 @@ def test_a_smaller_cache_is_never_chosen_by_itself() -> None:
     assert chosen(runs(KV_CACHE, DEFAULT, 10, 10), runs(KV_CACHE, smaller_cache(DEFAULT), 30, 30)) == {}
 
 
-@pytest.mark.parametrize(('step', 'helps'), [(2.0, True), (3.0, False)])
+@pytest.mark.parametrize(('step', 'helps'), [(1.5, True), (4.0, False)])
 def test_drafting_helps_where_checking_costs_less_than_it_brings(step: float, helps: bool) -> None:
-    """A draft of three, half of it right, makes two and a half tokens of one step."""
+    """On a GPU the cores wait for memory either way; on a CPU eight more tokens are eight times the work."""
     made = [run.model_copy(update={'check': step / 10}) for run in runs('fa', DEFAULT, 10, 10)]
 
     assert choose(measured(made), NOW).drafting is helps
