@@ -50,8 +50,9 @@ class PlainModel:
 class PlainLoop:
     """A context and its loop of decode and sample. Everything belongs to the thread that made it."""
 
-    def __init__(self, model: PlainModel, settings: LoadSettings, *, n_streams: int = 1) -> None:
+    def __init__(self, model: PlainModel, settings: LoadSettings, *, n_streams: int = 1, n_scores: int = 1) -> None:
         params = context_params(model.handle, settings, n_streams)
+        params.n_outputs_max = self._n_scores = max(n_streams, n_scores)
         self._context = C.llama_init_from_model(model.handle, params)
         if not self._context:
             raise LoadFailed(f'llama.cpp could not make a context of {params.n_ctx:,} tokens for {model.name}.')
@@ -94,7 +95,8 @@ class PlainLoop:
         return bool(C.llama_state_seq_set_data(self._context, state, size, 0))
 
     def check(self, tokens: Sequence[int], *, start: int) -> None:
-        """Compute tokens that were guessed, with scores for each; the settings must make room for that."""
+        """Compute tokens that were guessed, with scores for each, at most `n_scores`."""
+        assert len(tokens) <= self._n_scores  # llama.cpp would end the process
         self._decode([(token, start + at, 0, True) for at, token in enumerate(tokens)])
         C.llama_synchronize(self._context)
 

@@ -113,9 +113,9 @@ class _Tuner:
         return Run(
             stage=stage,
             candidate=candidate,
-            prefill=self._new / (arrivals[0] - started),
-            decode=written / (arrivals[-1] - arrivals[0]),
-            check=time.perf_counter() - end,
+            prefill=round(self._new / (arrivals[0] - started), 3),
+            decode=round(written / (arrivals[-1] - arrivals[0]), 3),
+            check=round(time.perf_counter() - end, 6),
             others=others.cores(),
         )
 
@@ -134,7 +134,7 @@ class _Tuner:
 
     def _new_loop(self, candidate: Candidate) -> PlainLoop:
         settings = candidate.settings(self._plan.settings).model_copy(update={'n_ctx': N_CTX})
-        return PlainLoop(self._model(candidate), settings)
+        return PlainLoop(self._model(candidate), settings, n_scores=MOST_DRAFT + 1)
 
     def _model(self, candidate: Candidate) -> PlainModel:
         key = candidate.use_extra_bufts

@@ -52,9 +52,9 @@ class Candidate(_Record):
         return self.with_(n_threads=n_threads, n_threads_batch=n_threads)
 
     def settings(self, base: LoadSettings) -> LoadSettings:
-        """Return `base` with what is tried, and with room to check a draft."""
+        """Return `base` with what is tried."""
         changes = {**self.model_dump(exclude={'kv_type'}), 'type_k': self.kv_type, 'type_v': self.kv_type}
-        return base.model_copy(update={**changes, 'draft': 'on'})
+        return base.model_copy(update=changes)
 
 
 class Run(_Record):

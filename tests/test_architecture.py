@@ -33,6 +33,7 @@ DOORS: dict[str, tuple[str, ...]] = {
         'inference/tuner.py',
         'webui/supervisor.py',
         'webui/launch.py',
+        'webui/bench/servers.py',
         'runtimes/*',
     ),
 }
