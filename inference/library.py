@@ -56,15 +56,18 @@ def model_facts(model: Any, context: Any) -> ModelFacts:
     )
 
 
+def usable_cores() -> int:
+    """Return the physical cores that this process may use."""
+    cores = psutil.cpu_count(logical=False) or 1
+    return min(cores, len(os.sched_getaffinity(0))) if sys.platform == 'linux' else cores
+
+
 def default_threads() -> int:
-    """Return the physical cores that this process may use, less one for the page, the browser and the rest.
+    """Return the usable cores, less one for the page, the browser and the rest.
 
     llama.cpp's threads wait for each other by spinning: one that has to share its core stalls them all.
     """
-    cores = psutil.cpu_count(logical=False) or 1
-    if sys.platform == 'linux':
-        cores = min(cores, len(os.sched_getaffinity(0)))
-    return max(1, cores - 1)
+    return max(1, usable_cores() - 1)
 
 
 def threads(settings: LoadSettings) -> tuple[int, int]:

@@ -188,7 +188,7 @@ def _gib(n_bytes: int) -> str:
 
 def main() -> None:
     """Run the trial that the parent asks for; the parent reads JSON lines."""
-    _die_quietly()
+    die_quietly()
     logger.remove()
     logger.add(sys.stderr, format='{message}')
     trial = Trial.model_validate_json(sys.stdin.read())
@@ -246,7 +246,7 @@ def _say(message: object) -> None:
     sys.stdout.flush()
 
 
-def _die_quietly() -> None:
+def die_quietly() -> None:
     """Let Linux end this process, not the app, when memory runs out; no crash dump of a whole model, no dialog."""
     with suppress(OSError):
         Path('/proc/self/oom_score_adj').write_text('1000')

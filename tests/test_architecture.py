@@ -32,8 +32,10 @@ DOORS: dict[str, tuple[str, ...]] = {
     'subprocess': (
         'inference/preflight.py',
         'inference/dry_run.py',
+        'inference/tuner.py',
         'webui/supervisor.py',
         'webui/launch.py',
+        'webui/bench/servers.py',
         'runtimes/*',
     ),
 }

@@ -21,6 +21,7 @@ from inference.errors import (
     InferenceError,
     InvalidModelFile,
     LoadFailed,
+    ModelNotFound,
     NoModelLoaded,
     NotEnoughMemory,
     PreflightFailed,
@@ -31,8 +32,11 @@ from inference.layers import has_state
 from inference.metrics import Metrics
 from inference.preflight import preflight, verdict_scope
 from inference.settings import LoadSettings
+from inference.tuner import subject
+from inference.tuning import apply
 from presets.errors import StoreError
 from presets.models import ModelRecord, ModelStore
+from presets.tunings import TuningStore
 from webui.side_engine import SideEngine
 
 Phase = Literal['empty', 'checking', 'loading', 'ready', 'failed']
@@ -62,8 +66,10 @@ class LoadState:
 class ModelHost:
     """Holds the loaded engine. `changed` is emitted after every change of `state`."""
 
-    def __init__(self, catalog: Catalog, records: ModelStore, activity: 'Activity') -> None:
-        self._catalog, self._records, self._activity = catalog, records, activity
+    def __init__(
+        self, catalog: Catalog, records: ModelStore, activity: 'Activity', tunings: TuningStore | None = None
+    ) -> None:
+        self._catalog, self._records, self._activity, self._tunings = catalog, records, activity, tunings
         self._engine: Engine | None = None
         self._loaded: tuple[str, dict[str, int]] = ('', {})
         self._failure: InferenceError | None = None
@@ -126,7 +132,7 @@ class ModelHost:
     async def adjust(self, settings: LoadSettings) -> None:
         """Apply the settings that need no reload to the loaded model, and remember them. Raises LoadFailed."""
         if engine := self.engine:
-            await engine.adjust(settings)
+            await engine.adjust(await self._tuned(self.state.model_id, settings))
             await self._remember(self.state.model_id, load=settings)
 
     async def close(self) -> None:
@@ -191,8 +197,8 @@ class ModelHost:
         model = self._catalog.find(model_id)
         require_chat(model)
         check_usable(model.header)
-        n_slots = chosen.seats(each_costs=has_state(model.header))
-        fitted = await fit(model.header, chosen, n_slots=n_slots, reclaimed=self.reclaimable, insist=insist)
+        wanted, n_slots = await self._tuned(model_id, chosen), chosen.seats(each_costs=has_state(model.header))
+        fitted = await fit(model.header, wanted, n_slots=n_slots, reclaimed=self.reclaimable, insist=insist)
         await self._close_engine()
         engine = await self._open(model, chosen, fitted, retry)
         self._loaded = model_id, fitted.plan.reclaimable
@@ -211,6 +217,17 @@ class ModelHost:
         self._activity.note(model.id, 'loaded')
         logger.info('Loaded {} with {}', model.id, settings.model_dump(exclude_defaults=True) or 'default settings')
         return engine
+
+    async def _tuned(self, model_id: str, settings: LoadSettings) -> LoadSettings:
+        """Return the settings with what was measured to be best here, where the person left the choice to the app."""
+        if not self._tunings or ECHO.fullmatch(model_id):
+            return settings
+        try:
+            tuning = await self._tunings.get(await asyncio.to_thread(subject, self._catalog.find(model_id)))
+        except (StoreError, ModelNotFound) as error:
+            logger.warning('What was measured for {} could not be read: {}', model_id, error)
+            return settings
+        return apply(settings, tuning) if tuning else settings
 
     async def _open_side(self, model_id: str) -> Engine:
         """Load a model that will only read, beside the one that chats."""
