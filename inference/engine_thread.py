@@ -122,17 +122,21 @@ class EngineThread:
             return steps.fail(DecodeFailed('The engine met an error of its own; the log has the details. Try again.'))
 
     def _read_inbox(self, steps: StepLoop) -> None:
-        """Take what was put in; with nothing to compute, wait for something."""
-        while not self._inbox.empty() or not (steps.busy or steps.queued or self.closing):
-            if self._inbox.empty() and steps.rest():
-                continue
-            match self._inbox.get():
-                case Job() as job:
-                    steps.submit(job)
-                case None:
-                    pass
-                case command:
-                    command(steps)
+        """Take what was put in so far, and no more before the next step; with nothing to compute, wait for something."""
+        for _ in range(self._inbox.qsize()):
+            self._take(steps)
+        while not (steps.busy or steps.queued or self.closing):
+            if not (self._inbox.empty() and steps.rest()):
+                self._take(steps)
+
+    def _take(self, steps: StepLoop) -> None:
+        match self._inbox.get():
+            case Job() as job:
+                steps.submit(job)
+            case None:
+                pass
+            case command:
+                command(steps)
 
     def _publish(self, deliveries: list[Delivery]) -> None:
         if deliveries:
