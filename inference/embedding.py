@@ -144,8 +144,9 @@ class EmbeddingContext:
         return tuple((1 + math.tanh(score / 2)) / 2 for score in said)
 
     def adjust(self, settings: LoadSettings) -> None:
-        """Use other settings, from the next text on."""
-        self._settings, self._is_stale = settings, True
+        """Use another pooling and other threads, from the next text on; the rest needs a reload."""
+        live = settings.model_dump(include={'pooling', 'n_threads', 'n_threads_batch'})
+        self._settings, self._is_stale = self._settings.model_copy(update=live), True
 
     def close(self) -> None:
         """Give the memory back; what comes next makes a new context."""

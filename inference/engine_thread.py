@@ -122,7 +122,7 @@ class EngineThread:
             return steps.fail(DecodeFailed('The engine met an error of its own; the log has the details. Try again.'))
 
     def _read_inbox(self, steps: StepLoop) -> None:
-        """Take what was put in so far, and no more before the next step; with nothing to compute, wait for something."""
+        """Take what was put in so far, and no more before the next step; with nothing to compute, wait for more."""
         for _ in range(self._inbox.qsize()):
             self._take(steps)
         while not (steps.busy or steps.queued or self.closing):
