@@ -1,6 +1,7 @@
 """Embedding between the steps of an engine, and the engine for models that only embed or rank."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from typing import Self
 
@@ -16,6 +17,9 @@ from inference.runner import ModelRunner
 from inference.settings import LoadSettings
 from inference.step_loop import StepLoop
 from inference.vectors import Embeddings, Ranking, Vectors, unit_vectors
+
+PIECE_SECONDS, LONE_PIECE_SECONDS = 0.2, 0.5
+"""What a piece should take: the first while replies are written, so that no text pauses for long."""
 
 
 class Embedder:
@@ -83,12 +87,17 @@ class Embedder:
         return job.rows
 
     async def _take_turn(self, job: EmbeddingJob) -> None:
-        def step(steps: StepLoop) -> None:
-            self._context.step(job)
+        """Compute a piece, or all pieces of a long text; while replies are written, each leaves them as much time."""
 
-        await self._thread.run(step)
-        while job.position:
-            await self._thread.run(step)
+        def step(steps: StepLoop) -> float:
+            started, others = time.perf_counter(), bool(steps.busy or steps.queued)
+            self._context.step(job, PIECE_SECONDS if others else LONE_PIECE_SECONDS)
+            return time.perf_counter() - started if others else 0
+
+        while True:
+            await asyncio.sleep(await self._thread.run(step))
+            if not job.position:
+                return
 
 
 class EmbeddingEngine(Engine):

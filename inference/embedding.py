@@ -32,12 +32,10 @@ POOLING_TYPES: dict[Pooling, int] = {
 }
 ABORTED = 2
 MOST_SEQUENCES = 32
-MOST_TOKENS, FIRST_TOKENS, FEWEST_TOKENS = 512, 128, 32
+MOST_TOKENS, FIRST_TOKENS, FEWEST_TOKENS = 512, 32, 8
 """Tokens of a piece: at most, as long as the rate is not known, and at least."""
 SCORE_BYTES = 128 << 20
 """What the scores of a piece may take: the library makes room for the whole vocabulary at each token."""
-PIECE_SECONDS = 0.2
-"""What a piece should take, because replies wait for it."""
 GIVE_PROBABILITIES = ('qwen3', 'qwen3vl')
 """Architectures whose rerankers end in a softmax."""
 
@@ -125,8 +123,8 @@ class EmbeddingContext:
                 'Name an embedding model in "model".'
             )
 
-    def step(self, job: EmbeddingJob) -> None:
-        """Compute the next piece of a job: as many texts as take `PIECE_SECONDS`, or the next part of a long one.
+    def step(self, job: EmbeddingJob, seconds: float) -> None:
+        """Compute the next piece of a job: as many texts as take about so long, or the next part of a long one.
 
         Between the parts of one text no other job may have its turn. Raises DecodeFailed, LoadFailed, ModelUnloaded.
         """
@@ -135,7 +133,7 @@ class EmbeddingContext:
         if not job.position:
             self._make_room(max(map(len, job.texts)))
             C.llama_memory_clear(C.llama_get_memory(self._context), True)
-        piece = self._next_piece(job)
+        piece = self._next_piece(job, self._budget(seconds))
         job.take(piece, self._compute(piece, job), self._pooling)
 
     def scores(self, rows: Vectors) -> tuple[float, ...]:
@@ -146,8 +144,9 @@ class EmbeddingContext:
         return tuple((1 + math.tanh(score / 2)) / 2 for score in said)
 
     def adjust(self, settings: LoadSettings) -> None:
-        """Use other settings, from the next text on."""
-        self._settings, self._is_stale = settings, True
+        """Use another pooling and other threads, from the next text on; the rest needs a reload."""
+        live = settings.model_dump(include={'pooling', 'n_threads', 'n_threads_batch'})
+        self._settings, self._is_stale = self._settings.model_copy(update=live), True
 
     def close(self) -> None:
         """Give the memory back; what comes next makes a new context."""
@@ -198,8 +197,7 @@ class EmbeddingContext:
                 'are free. Send the text in smaller parts.'
             )
 
-    def _next_piece(self, job: EmbeddingJob) -> Piece:
-        budget = self._budget
+    def _next_piece(self, job: EmbeddingJob, budget: int) -> Piece:
         first = job.texts[job.done]
         if self._in_pieces and (job.position or len(first) > budget):
             return [_work(0, first[job.position : job.position + budget], job.position)]
@@ -211,10 +209,9 @@ class EmbeddingContext:
             piece.append(_work(len(piece), job.texts[number], 0))
         return piece
 
-    @property
-    def _budget(self) -> int:
-        """Tokens that are computed in time."""
-        wanted = int(self._rate * PIECE_SECONDS) if self._rate else FIRST_TOKENS
+    def _budget(self, seconds: float) -> int:
+        """Return how many tokens are computed in that time."""
+        wanted = int(self._rate * seconds) if self._rate else FIRST_TOKENS
         return min(self._at_once, max(FEWEST_TOKENS, wanted))
 
     def _compute(self, piece: Piece, job: EmbeddingJob) -> Vectors:

@@ -123,15 +123,21 @@ class EngineThread:
             return steps.fail(DecodeFailed('The engine met an error of its own; the log has the details. Try again.'))
 
     def _read_inbox(self, steps: StepLoop) -> None:
-        """Take what was put in; with nothing to compute, wait for something."""
-        while not self._inbox.empty() or not (steps.busy or steps.queued or self.closing):
-            match self._next(steps):
-                case Job() as job:
-                    steps.submit(job)
-                case None:
-                    pass
-                case command:
-                    command(steps)
+        """Take what was put in so far, and no more before the next step; with nothing to compute, wait for more."""
+        for _ in range(self._inbox.qsize()):
+            self._take(steps, self._inbox.get())
+        while not (steps.busy or steps.queued or self.closing):
+            self._take(steps, self._next(steps))
+
+    @staticmethod
+    def _take(steps: StepLoop, item: Job | Command | None) -> None:
+        match item:
+            case Job() as job:
+                steps.submit(job)
+            case None:
+                pass
+            case command:
+                command(steps)
 
     def _next(self, steps: StepLoop) -> Job | Command | None:
         """Take from the inbox; one that stays empty for a moment leaves time to put things away."""

@@ -233,7 +233,7 @@ def _try_reading(trial: Trial, runner: 'ModelRunner', header: Header) -> None:
     text = [token % runner.n_vocab for token in range(1, min(PROMPT_TOKENS, context.limit) + 1)]
     job = EmbeddingJob([text, text[:1]])
     while not job.is_done:
-        context.step(job)
+        context.step(job, seconds=1)
 
 
 def _report(share: float) -> bool:

@@ -198,6 +198,16 @@ async def test_a_chat_that_goes_on_meanwhile_says_what_it_says_alone(
         np.testing.assert_allclose(embeddings.vectors[1::2], [vector] * 3, atol=1e-5)
 
 
+async def test_between_two_pieces_every_reply_gets_its_step(talker: ModelFile, exact: LoadSettings, ask: Ask) -> None:
+    async with loaded(talker, exact) as engine:
+        assert isinstance(engine, LlamaEngine)
+        async with engine.generate(ask('hello', max_tokens=4000)) as reply:
+            await anext(aiter(reply))
+            lengths = [await engine._thread.run(lambda steps: steps.cells) for _ in range(100)]
+
+    assert lengths == sorted(set(lengths))
+
+
 async def test_requests_take_turns(babbler: ModelFile, exact: LoadSettings) -> None:
     async with loaded(babbler, exact) as engine:
         large = asyncio.create_task(engine.embed([SENTENCE] * 400))

@@ -119,7 +119,7 @@ def _try_steps(name: str, path: Path) -> None:
         job = EmbeddingJob(texts(context, runner.n_vocab))
         try:
             while not job.is_done:
-                context.step(job)
+                context.step(job, seconds=1)
             _report(f'{name}: {attempt}', 'it was computed')
         except InferenceError as error:
             _report(f'{name}: {attempt}', f'{type(error).__name__}: {error}')
