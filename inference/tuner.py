@@ -14,6 +14,8 @@ from inference.preflight import ROOT
 from inference.settings import LoadSettings
 from inference.tuning import Candidate, Measurements, Run
 
+REFUSED = 3
+"""How the child ends when the library says no."""
 GRACE = 30.0
 """Seconds that the last run may take beyond the time for all of them."""
 
@@ -94,7 +96,7 @@ async def _measure(plan: Plan, on_run: Callable[[Run], None]) -> Measurements:
         child.stdin.close()
         async with asyncio.timeout(None) as limit:
             await heard.listen(child.stdout, limit, plan.seconds + GRACE)
-            if code := await child.wait():
+            if (code := await child.wait()) not in (0, REFUSED):
                 heard.notes.append(f'The process that measured crashed (exit code {code}); the rest was not measured.')
     except TimeoutError:
         heard.notes.append('A run took so long that it was given up.')
@@ -102,7 +104,7 @@ async def _measure(plan: Plan, on_run: Callable[[Run], None]) -> Measurements:
         if child.returncode is None:
             child.kill()
             await child.wait()
-    return heard.measurements(plan.path.name, crashed=child.returncode != 0)
+    return heard.measurements(plan.path.name, child.returncode or 0)
 
 
 class _Heard:
@@ -127,16 +129,18 @@ class _Heard:
                     self._runs.append(run)
                     self._on_run(run)
 
-    def measurements(self, name: str, *, crashed: bool) -> Measurements:
+    def measurements(self, name: str, code: int) -> Measurements:
         """Return what there is. Raises PreflightFailed if that is nothing because of a crash, else LoadFailed."""
         if self._begun and self._runs:
             default, cpus, depth = self._begun.default, self._begun.cpus, self._begun.depth
             return Measurements(
                 default=default, cpus=cpus, depth=depth, runs=tuple(self._runs), notes=tuple(self.notes)
             )
-        if crashed:
-            raise PreflightFailed(f'Measuring {name} in a separate process: {" ".join(self.notes)}')
-        raise LoadFailed(self.notes[-1] if self.notes else f'{name} is too slow to measure anything in this time.')
+        if code == REFUSED:
+            raise LoadFailed(self.notes[-1])
+        if code:
+            raise PreflightFailed(f'Measuring {name} in a separate process: {self.notes[-1]}')
+        raise LoadFailed(f'{name} is too slow to measure anything in this time. Give it more.')
 
 
 def _parsed(line: bytes) -> Begun | Note | Run | None:

@@ -20,14 +20,14 @@ from inference.errors import InferenceError
 from inference.library import default_threads, supports_gpu, usable_cores
 from inference.preflight import die_quietly
 from inference.settings import LoadSettings
-from inference.tuner import Begun, Note, Plan
-from inference.tuning import KV_CACHE, TOGETHER, Candidate, Measurements, Run, combined, smaller_cache, stages
+from inference.tuner import REFUSED, Begun, Note, Plan
+from inference.tuning import FILLED, KV_CACHE, TOGETHER, Candidate, Measurements, Run, combined, smaller_cache, stages
 
 N_CTX, ROUNDS = 2048, 3
 DEEPEST, MOST_NEW, REPLY = 1536, 256, 16
 LEAST_DEPTH, LEAST_NEW = 128, 32
 """Tokens; a slow machine measures with fewer, not for longer."""
-FILL_SHARE, READ_SHARE, REPLY_SHARE = 1 / 10, 1 / 100, 1 / 100
+FILL_SHARE, READ_SHARE, REPLY_SHARE = 1 / 7, 1 / 100, 1 / 100
 """Of the time there is: for filling a context, for the new tokens of a run and for its reply."""
 PAGE_SECONDS = 0.0003
 """CPU time that the page needs for a token."""
@@ -43,6 +43,7 @@ def main() -> None:
         _Tuner(plan).run()
     except InferenceError as error:
         _say(Note(note=str(error)))
+        sys.exit(REFUSED)
 
 
 class _Tuner:
@@ -62,7 +63,13 @@ class _Tuner:
         self._deadline = time.monotonic() + self._plan.seconds
         measured = Measurements(default=self._default, cpus=len(_cpus()), depth=self._depth)
         _say(Begun(default=measured.default, cpus=measured.cpus, depth=measured.depth))
-        for stage, candidates in stages(self._default, usable_cores()):
+        if self._depth < FILLED:
+            _say(
+                Note(
+                    note=f'Flash attention was not judged: there was no time or room to read {FILLED:,} tokens before.'
+                )
+            )
+        for stage, candidates in stages(self._default, cores=usable_cores(), depth=self._depth):
             measured = self._stage(measured, stage, candidates)
         best = combined(measured)
         if best not in [self._default, *(candidate for _, candidate in measured.pairs())]:

@@ -15,8 +15,10 @@ from inference.settings import KVType, LoadSettings
 
 NEW_TOKENS, REPLY_TOKENS = 300, 300
 """Of the typical turn."""
-LEAST_GAIN = 1.05
-"""A change that gains less is not worth being different from everybody else."""
+LEAST_GAIN, LEAST_GAIN_CONTENDED = 1.05, 1.25
+"""A change that gains less is not worth being different from everybody else, the less so if other work blurs it."""
+FILLED = 1024
+"""Tokens in the context from which flash attention can be judged: it is the longer chats that it speeds up or down."""
 COLLAPSED, UNSTEADY = 0.5, 1.5
 """The share of its best rate at which a setting has collapsed, and the spread at which the machine has other work."""
 LEAST_RUNS = 2
@@ -114,13 +116,13 @@ class Tuning(_Record):
     measured_at: AwareDatetime
 
 
-TOGETHER, KV_CACHE = 'together', 'KV cache'
+FLASH, TOGETHER, KV_CACHE = 'flash attention', 'together', 'KV cache'
 
 
-def stages(default: Candidate, cores: int) -> Iterator[tuple[str, list[Candidate]]]:
+def stages(default: Candidate, *, cores: int, depth: int) -> Iterator[tuple[str, list[Candidate]]]:
     """Yield what is tried against the default, the most rewarding first."""
-    other = 'off' if default.flash_attn == 'on' else 'on'
-    yield 'flash attention', [default.with_(flash_attn=other)]
+    if depth >= FILLED:
+        yield FLASH, [default.with_(flash_attn='off' if default.flash_attn == 'on' else 'on')]
     if counts := sorted({max(1, cores // 2), max(1, cores * 3 // 4), cores - 1, cores} - {0, default.n_threads}):
         yield 'threads', [default.with_threads(count) for count in counts]
     if default.use_extra_bufts:
@@ -204,6 +206,7 @@ def _best_layout(measured: Measurements) -> Candidate:
         if stage != TOGETHER
         and candidate.kv_type == default.kv_type
         and candidate.n_threads == default.n_threads
+        and (candidate.flash_attn == default.flash_attn or measured.depth >= FILLED)
         and _wins(measured, stage, candidate, _turn)
     }
     changes: dict[str, object] = {}
@@ -236,7 +239,8 @@ def _wins(measured: Measurements, stage: str, candidate: Candidate, cost: Cost) 
     mine, theirs = ([cost(run) for run in measured.of(stage, one)] for one in (candidate, measured.default))
     if min(len(mine), len(theirs)) < LEAST_RUNS or max(mine) >= min(theirs):
         return False
-    return all(typical(theirs) >= LEAST_GAIN * typical(mine) for typical in (statistics.median, min))
+    least = LEAST_GAIN_CONTENDED if is_contended(measured) else LEAST_GAIN
+    return all(typical(theirs) >= least * typical(mine) for typical in (statistics.median, min))
 
 
 def _runs_of(measured: Measurements, candidate: Candidate) -> list[Run]:

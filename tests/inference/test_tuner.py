@@ -22,7 +22,7 @@ def found(path: Path) -> ModelFile:
 
 @pytest.fixture
 def model(tmp_path: Path) -> ModelFile:
-    return found(tiny.write_tiny_model(tmp_path / 'tiny.gguf', endless=True))
+    return found(tiny.write_tiny_model(tmp_path / 'tiny.gguf', n_ctx_train=2048, endless=True))
 
 
 def children() -> list[psutil.Process]:
@@ -32,7 +32,7 @@ def children() -> list[psutil.Process]:
 async def test_every_stage_is_measured_in_turns_with_the_default(model: ModelFile) -> None:
     seen: list[Run] = []
 
-    measured = await measure(model, LoadSettings(), seconds=20, on_run=seen.append)
+    measured = await measure(model, LoadSettings(), seconds=40, on_run=seen.append)
 
     assert measured.runs == tuple(seen)
     assert [*dict.fromkeys(run.stage for run in seen)][:3:2] == ['flash attention', 'repacked weights']
@@ -42,6 +42,15 @@ async def test_every_stage_is_measured_in_turns_with_the_default(model: ModelFil
     assert children() == []
 
 
+async def test_without_room_for_a_long_chat_flash_attention_is_not_judged(tmp_path: Path) -> None:
+    model = found(tiny.write_tiny_model(tmp_path / 'short.gguf', n_ctx_train=512, endless=True))
+
+    measured = await measure(model, LoadSettings(n_threads=1), seconds=40)
+
+    assert 'flash attention' not in [run.stage for run in measured.runs]
+    assert measured.notes[0].startswith('Flash attention was not judged')
+
+
 async def test_in_no_time_nothing_is_measured(model: ModelFile) -> None:
     with pytest.raises(LoadFailed, match='too slow to measure'):
         await measure(model, LoadSettings(n_threads=1), seconds=1e-9)
@@ -49,7 +58,7 @@ async def test_in_no_time_nothing_is_measured(model: ModelFile) -> None:
 
 async def test_what_the_library_refuses_is_noted(model: ModelFile) -> None:
     """A head of 16 numbers does not fill a block of the smaller cache."""
-    measured = await measure(model, LoadSettings(n_threads=1), seconds=20)
+    measured = await measure(model, LoadSettings(n_threads=1), seconds=40)
 
     assert [note.split(':')[0] for note in measured.notes] == ['KV cache']
 
@@ -60,7 +69,7 @@ async def test_a_crash_leaves_what_was_measured_before(model: ModelFile) -> None
             for child in children():
                 child.kill()
 
-    measured = await measure(model, LoadSettings(n_threads=1), seconds=20, on_run=crash)
+    measured = await measure(model, LoadSettings(n_threads=1), seconds=40, on_run=crash)
 
     assert measured.runs[0].stage == 'flash attention'
     assert measured.notes[-1].startswith('The process that measured crashed')
@@ -89,7 +98,7 @@ async def test_cancelling_ends_the_child(model: ModelFile) -> None:
     def cancel(run: Run) -> None:
         measuring.cancel()
 
-    measuring = asyncio.create_task(measure(model, LoadSettings(), seconds=20, on_run=cancel))
+    measuring = asyncio.create_task(measure(model, LoadSettings(), seconds=40, on_run=cancel))
     with pytest.raises(asyncio.CancelledError):
         await measuring
 

@@ -6,6 +6,7 @@ import pytest
 
 from inference.settings import LoadSettings
 from inference.tuning import (
+    FILLED,
     KV_CACHE,
     TOGETHER,
     Candidate,
@@ -152,13 +153,29 @@ def test_drafting_helps_where_checking_costs_less_than_it_brings(step: float, he
     assert choose(measured(made), NOW).drafting is helps
 
 
+def test_flash_attention_is_judged_in_a_filled_context_only() -> None:
+    """It wins where nothing is in the context, and a long chat takes three times as long with it."""
+    early = measured(runs('fa', DEFAULT, 10, 10, 10), runs('fa', FLASH, 20, 20, 20)).model_copy(update={'depth': 256})
+
+    assert choose(early, NOW).flash_attn == 'auto'
+    assert 'flash attention' not in dict(stages(DEFAULT, cores=4, depth=256))
+
+
+def test_on_a_busy_machine_a_change_must_gain_more() -> None:
+    spread = runs('threads', DEFAULT, 10, 5, 10)
+    batch = DEFAULT.with_(n_ubatch=128)
+
+    assert chosen(runs('batch', DEFAULT, 10, 10, 10), runs('batch', batch, 12, 12, 12)) == {'n_ubatch': 128}
+    assert chosen(spread, runs('batch', DEFAULT, 10, 10, 10), runs('batch', batch, 12, 12, 12)) == {}
+
+
 # What is tried
 
 
 def test_every_number_of_threads_that_may_be_best_is_tried() -> None:
     def counts(cores: int) -> list[int]:
         default = DEFAULT.with_threads(max(1, cores - 1))
-        tried = dict(stages(default, cores)).get('threads', [])
+        tried = dict(stages(default, cores=cores, depth=0)).get('threads', [])
         return [candidate.n_threads for candidate in tried]
 
     assert {cores: counts(cores) for cores in (1, 2, 4, 16)} == {1: [], 2: [2], 4: [2, 4], 16: [8, 12, 16]}
@@ -167,7 +184,7 @@ def test_every_number_of_threads_that_may_be_best_is_tried() -> None:
 def test_weights_that_must_not_be_repacked_are_not_tried_repacked() -> None:
     plain = DEFAULT.with_(use_extra_bufts=False)
 
-    assert all(not one.use_extra_bufts for _, candidates in stages(plain, 4) for one in candidates)
+    assert all(not one.use_extra_bufts for _, candidates in stages(plain, cores=4, depth=FILLED) for one in candidates)
 
 
 # Using it

@@ -78,6 +78,21 @@ def test_text_and_numbers_of_a_reply() -> None:
     assert 0 < reply.ttft < reply.arrivals[-1] - reply.started
 
 
+def test_a_rate_counts_what_came_after_the_first_piece() -> None:
+    with serving(OK, chunk(event('x') * 10), *[chunk(event('x'))] * 5, END, pause=0.02) as (_, server):
+        (reply,) = ask(server)
+
+    assert reply.rate == pytest.approx(5 / (reply.arrivals[-1] - reply.arrivals[0]))
+    assert reply.rate < 60
+
+
+def test_a_rate_of_a_single_piece_counts_from_the_start() -> None:
+    with serving(b'', OK, chunk(event('x') * 10), END, pause=0.05) as (_, server):
+        (reply,) = ask(server)
+
+    assert reply.rate == pytest.approx(10 / reply.ttft)
+
+
 def test_events_that_are_cut_anywhere() -> None:
     body = event('ä').encode() + event('b').encode() * 20
     parts = [body[at : at + 7] for at in range(0, len(body), 7)]

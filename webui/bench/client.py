@@ -21,8 +21,6 @@ READ_BYTES = 1 << 16
 TEXT = re.compile(rb'"content": ?"[^"]')
 CHUNK = re.compile(rb'([0-9A-Fa-f]+)[^\r\n]*\r\n')
 NEVER = float('inf')
-TICK = 1e-6
-"""Seconds; what comes in one piece comes at one time."""
 PATIENCE = 300.0
 """Seconds without a byte until a server counts as hung."""
 
@@ -77,8 +75,12 @@ class Reply:
 
     @property
     def rate(self) -> float:
-        """Tokens a second after the first."""
-        return (self.tokens - 1) / max(TICK, self.arrivals[-1] - self.arrivals[0])
+        """Tokens a second after the first piece, which may hold more than one; of a single piece, after the start."""
+        first, last = self.arrivals[0], self.arrivals[-1]
+        later = sum(arrival > first for arrival in self.arrivals)
+        if not later:
+            return self.tokens / (last - self.started)
+        return self.tokens / len(self.arrivals) * later / (last - first)
 
 
 @dataclass

@@ -4,6 +4,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from loguru import logger
+
 from inference.errors import InferenceError
 from presets.errors import StoreError
 from webui.bench import crash, engine, memory, serve, start, stream, tune
@@ -25,11 +27,14 @@ FAILED = 1
 def main(argv: Sequence[str]) -> int:
     """Run the benchmark that `argv` names. A missed target is a result, not a failure."""
     options = _parser().parse_args(argv)
+    logger.disable('inference')  # its lines for every load and reply would hide the progress
     try:
         report = BENCHMARKS[options.benchmark].run(options)
     except (InferenceError, StoreError, InvalidOption, CannotLaunch) as error:
         sys.stderr.write(f'{error}\n')
         return FAILED
+    finally:
+        logger.enable('inference')
     sys.stdout.write(f'{report.text()}\n{report.json()}\n')
     return 0
 

@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from loguru import logger
-
 from inference.catalog import ModelFile, starter_model
 from inference.library import default_threads
 from inference.preflight import preflight
@@ -53,11 +51,7 @@ def run(options: argparse.Namespace) -> Report:
     """Measure in turns, because machines are noisy: engine, plain loop, engine, plain loop ..."""
     if options.quick:
         vars(options).update(QUICK)
-    logger.disable('inference')  # a line for each reply would hide the progress
-    try:
-        return asyncio.run(_compare(options))
-    finally:
-        logger.enable('inference')
+    return asyncio.run(_compare(options))
 
 
 async def _compare(options: argparse.Namespace) -> Report:
