@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from inference.buffers import read_buffers
 from inference.errors import LoadFailed
-from inference.footprint import DeviceNeed, MemoryPlan, estimate, rows_of_scores
+from inference.footprint import DeviceNeed, MemoryPlan, estimate, rows_of_scores, sequences
 from inference.free_memory import DeviceMemory, may_have_gpus, ram
 from inference.gguf import Header
 from inference.settings import LoadSettings
@@ -53,12 +53,13 @@ async def find_devices() -> tuple[DeviceMemory, ...]:
 
 
 async def dry_run(
-    header: Header, settings: LoadSettings, *, n_slots: int = 1, n_outputs: int = 0, devices: Sequence[DeviceMemory]
+    header: Header, settings: LoadSettings, *, n_slots: int = 0, n_outputs: int = 0, devices: Sequence[DeviceMemory]
 ) -> MemoryPlan:
     """Return the exact plan of a model: cells, states and scratch memory are the library's numbers.
 
     Weights are counted from the header, since the library does not say them in a dry run. Raises LoadFailed.
     """
+    n_slots = n_slots or sequences(header, settings)
     n_outputs = n_outputs or rows_of_scores(settings, n_slots)
     answer = await ask(Task(path=header.path, settings=settings, n_slots=n_slots, n_outputs=n_outputs))
     plan = estimate(header, settings, n_slots=n_slots, n_outputs=n_outputs, devices=devices)

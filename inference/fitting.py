@@ -30,7 +30,6 @@ async def fit(
     header: Header,
     settings: LoadSettings,
     *,
-    n_slots: int = 1,
     reclaimed: Mapping[str, int],
     insist: bool = False,
 ) -> Fitted:
@@ -40,18 +39,18 @@ async def fit(
     Raises NotEnoughMemory.
     """
     devices = after_unloading(await find_devices(), reclaimed)
-    resolved = resolve(header, settings, devices, n_slots=n_slots)
-    plan = estimate(header, resolved, n_slots=n_slots, devices=devices)
+    resolved = resolve(header, settings, devices)
+    plan = estimate(header, resolved, devices=devices)
     clear = all(device.has(CLEARLY * plan.on(device.name).total) for device in devices)
     if not clear and not insist:
         with suppress(LoadFailed):
-            exact = await dry_run(header, resolved, n_slots=n_slots, devices=devices)
+            exact = await dry_run(header, resolved, devices=devices)
             if resolved != settings and not fits(exact, devices, with_margin=True):
-                resolved = resolve(header, settings, calibrated(devices, plan, exact), n_slots=n_slots)
-                exact = await dry_run(header, resolved, n_slots=n_slots, devices=devices)
+                resolved = resolve(header, settings, calibrated(devices, plan, exact))
+                exact = await dry_run(header, resolved, devices=devices)
             plan = exact
     if insist:
         logger.info('Loading {} without regard to memory: it takes {}', header.name, plan)
     else:
-        require_fit(header, resolved, devices, n_slots=n_slots, plan=plan)
+        require_fit(header, resolved, devices, plan=plan)
     return Fitted(settings=resolved, plan=plan)

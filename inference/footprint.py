@@ -8,18 +8,17 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from inference.computation import Batch, Part, Widths, compute_buffer
+from inference.drafting import MOST_DRAFT
 from inference.free_memory import RAM, DeviceMemory
 from inference.gguf import Header
 from inference.gguf_reader import TENSOR_TYPES
-from inference.layers import Layer, layers, number, window
+from inference.layers import Layer, has_state, layers, number, window
 from inference.placement import Placement, gpu_layers, place, used_gpus
 from inference.settings import LoadSettings
 
 STEP = 256
 """llama.cpp rounds the cells of a KV cache up to a multiple of this."""
 LONGEST = 1 << 20
-GUESSES = 8
-"""Tokens that are guessed ahead and checked in one batch."""
 UNQUANTIZED = ('f16', 'bf16', 'f32')
 _BLOCKS = {name.lower(): (block, n_bytes) for name, block, n_bytes in TENSOR_TYPES.values()}
 _F32 = 4
@@ -84,17 +83,18 @@ def estimate(
     header: Header,
     settings: LoadSettings,
     *,
-    n_slots: int = 1,
+    n_slots: int = 0,
     n_outputs: int = 0,
     devices: Sequence[DeviceMemory] = (),
 ) -> MemoryPlan:
-    """Tell what loading takes with `n_slots` sequences and `n_outputs` rows of scores at once, as many unless said.
+    """Tell what loading takes; unless said there are as many sequences and rows of scores as an engine makes.
 
     `devices` are those of the machine, for their GPUs; without, everything goes to RAM. "As much as fits" counts as
     all of it. Weights count in full even where the file is mapped: they must stay in memory to be fast.
     """
     placed = place(header, settings, devices)
     n_ctx = effective_n_ctx(header, settings)
+    n_slots = n_slots or sequences(header, settings)
     counts = n_slots, n_outputs or rows_of_scores(settings, n_slots)
     batch = _batch(header, settings, n_ctx, counts, on_gpu=bool(used_gpus(settings, devices)))
     kv_cache = kv_caches(header, settings, placed, batch)
@@ -122,9 +122,14 @@ def effective_n_ctx(header: Header, settings: LoadSettings) -> int:
     return rounded_up(asked if settings.stretches else min(asked, trained))
 
 
+def sequences(header: Header, settings: LoadSettings) -> int:
+    """Return how many sequences a context is made for."""
+    return settings.seats(each_costs=has_state(header))
+
+
 def rows_of_scores(settings: LoadSettings, n_slots: int) -> int:
     """Return the tokens whose scores are asked for at once: one of each sequence, and guesses to be checked."""
-    return n_slots * (1 + GUESSES if settings.draft == 'on' else 1)
+    return n_slots * (1 + MOST_DRAFT if settings.draft == 'on' else 1)
 
 
 def rounded_up(n_ctx: int) -> int:

@@ -43,41 +43,37 @@ class Remedy:
     text: str
 
 
-def resolve(
-    header: Header, settings: LoadSettings, devices: Sequence[DeviceMemory], *, n_slots: int = 1
-) -> LoadSettings:
+def resolve(header: Header, settings: LoadSettings, devices: Sequence[DeviceMemory]) -> LoadSettings:
     """Turn "as much as fits" into numbers: first the layers on GPUs, then the context that still fits with them."""
     if settings.n_gpu_layers == LAYERS_THAT_FIT:
         known = settings if settings.n_ctx != FITS else _with(settings, n_ctx=COMFORTABLE)
-        layers = most_gpu_layers(header, known, devices, n_slots=n_slots)
+        layers = most_gpu_layers(header, known, devices)
         settings = _with(settings, n_gpu_layers=layers)
     if settings.n_ctx == FITS:
-        settings = _with(settings, n_ctx=largest_n_ctx(header, settings, devices, n_slots=n_slots) or STEP)
+        settings = _with(settings, n_ctx=largest_n_ctx(header, settings, devices) or STEP)
     return settings
 
 
-def largest_n_ctx(header: Header, settings: LoadSettings, devices: Sequence[DeviceMemory], *, n_slots: int = 1) -> int:
+def largest_n_ctx(header: Header, settings: LoadSettings, devices: Sequence[DeviceMemory]) -> int:
     """Return the longest context, a multiple of 256, that fits and leaves the margin; 0 if none does."""
     longest = effective_n_ctx(header, _with(settings, n_ctx=0))
 
-    def fits(steps: int) -> bool:
-        return _fits(header, _with(settings, n_ctx=steps * STEP), devices, n_slots)
+    def has_room(steps: int) -> bool:
+        return _fits(header, _with(settings, n_ctx=steps * STEP), devices)
 
-    return _most(fits, longest // STEP) * STEP
+    return _most(has_room, longest // STEP) * STEP
 
 
-def most_gpu_layers(
-    header: Header, settings: LoadSettings, devices: Sequence[DeviceMemory], *, n_slots: int = 1
-) -> int:
+def most_gpu_layers(header: Header, settings: LoadSettings, devices: Sequence[DeviceMemory]) -> int:
     """Return how many layers, the output counted as one, fit on the GPUs beside their margin; 0 if none does."""
     every = gpu_layers(header, _with(settings, n_gpu_layers=ALL_LAYERS))
     gpus = [device for device in devices if device.is_gpu]
 
-    def fits(layers: int) -> bool:
-        plan = estimate(header, _with(settings, n_gpu_layers=layers), n_slots=n_slots, devices=devices)
+    def have_room(layers: int) -> bool:
+        plan = estimate(header, _with(settings, n_gpu_layers=layers), devices=devices)
         return all(gpu.has(plan.on(gpu.name).total + margin(gpu)) for gpu in gpus if plan.on(gpu.name).total)
 
-    return _most(fits, every) if used_gpus(_with(settings, n_gpu_layers=ALL_LAYERS), devices) else 0
+    return _most(have_room, every) if used_gpus(_with(settings, n_gpu_layers=ALL_LAYERS), devices) else 0
 
 
 def margin(device: DeviceMemory) -> int:
@@ -90,15 +86,15 @@ def fits(plan: MemoryPlan, devices: Sequence[DeviceMemory], *, with_margin: bool
     return not _short(plan, devices, with_margin=with_margin)
 
 
-def fit_label(header: Header, settings: LoadSettings, devices: Sequence[DeviceMemory], *, n_slots: int = 1) -> Fit:
+def fit_label(header: Header, settings: LoadSettings, devices: Sequence[DeviceMemory]) -> Fit:
     """Say in a few words how a model fits; "tight" leaves less than the margin."""
-    settings = resolve(header, settings, devices, n_slots=n_slots)
-    plan = estimate(header, settings, n_slots=n_slots, devices=devices)
+    settings = resolve(header, settings, devices)
+    plan = estimate(header, settings, devices=devices)
     split = bool(used_gpus(settings, devices)) and 0 < gpu_layers(header, settings) <= header.n_layer
     if fits(plan, devices):
         return 'partly on the GPU' if split else 'fits' if fits(plan, devices, with_margin=True) else 'tight'
-    fewer = _with(settings, n_gpu_layers=most_gpu_layers(header, settings, devices, n_slots=n_slots))
-    helps = fewer.n_gpu_layers < gpu_layers(header, settings) and _fits(header, fewer, devices, n_slots, tight=True)
+    fewer = _with(settings, n_gpu_layers=most_gpu_layers(header, settings, devices))
+    helps = fewer.n_gpu_layers < gpu_layers(header, settings) and _fits(header, fewer, devices, tight=True)
     return 'partly on the GPU' if helps and fewer.n_gpu_layers else 'does not fit'
 
 
@@ -107,20 +103,19 @@ def require_fit(
     settings: LoadSettings,
     devices: Sequence[DeviceMemory],
     *,
-    n_slots: int = 1,
     plan: MemoryPlan | None = None,
 ) -> None:
     """Refuse to load what would end in the system killing the app; `plan` is a better one than the formula's.
 
     Raises NotEnoughMemory, which names the settings that would make it fit.
     """
-    formula = estimate(header, settings, n_slots=n_slots, devices=devices)
+    formula = estimate(header, settings, devices=devices)
     plan = plan or formula
     short = _short(plan, devices)
     if not short:
         return
     seen = calibrated(devices, formula, plan)
-    found = [remedy.text for remedy in remedies(header, settings, seen, n_slots=n_slots)]
+    found = [remedy.text for remedy in remedies(header, settings, seen)]
     ways_out = (
         f'It fits with {", or with ".join(found)}.' if found else 'Close other programs or choose a smaller model.'
     )
@@ -139,47 +134,42 @@ def calibrated(devices: Sequence[DeviceMemory], formula: MemoryPlan, better: Mem
     return tuple(replace(device, free=int(device.free * shares.get(device, 1))) for device in devices)
 
 
-def remedies(
-    header: Header, settings: LoadSettings, devices: Sequence[DeviceMemory], *, n_slots: int = 1
-) -> tuple[Remedy, ...]:
+def remedies(header: Header, settings: LoadSettings, devices: Sequence[DeviceMemory]) -> tuple[Remedy, ...]:
     """Return the changes of one or two settings that make a model fit, each by itself, what costs least first."""
     return tuple(
         remedy
-        for remedy in _candidates(header, settings, devices, n_slots)
-        if _fits(header, _with(settings, **remedy.changes), devices, n_slots)
+        for remedy in _candidates(header, settings, devices)
+        if _fits(header, _with(settings, **remedy.changes), devices)
     )
 
 
-def _candidates(
-    header: Header, settings: LoadSettings, devices: Sequence[DeviceMemory], n_slots: int
-) -> Iterator[Remedy]:
+def _candidates(header: Header, settings: LoadSettings, devices: Sequence[DeviceMemory]) -> Iterator[Remedy]:
     has_gpus = bool(used_gpus(settings, devices))
-    if (n_ctx := largest_n_ctx(header, settings, devices, n_slots=n_slots)) >= USABLE:
+    if (n_ctx := largest_n_ctx(header, settings, devices)) >= USABLE:
         yield Remedy(changes={'n_ctx': n_ctx}, text=f'a context length of {n_ctx:,}')
     if settings.flash_attn != 'on':
         yield Remedy(changes={'flash_attn': 'on'}, text='flash attention on')
-    if settings.type_k == settings.type_v == 'f16':
+    whole_blocks = header.key_length % 32 == header.value_length % 32 == 0
+    if settings.type_k == settings.type_v == 'f16' and whole_blocks:
         changes = {'type_k': 'q8_0', 'type_v': 'q8_0', 'flash_attn': 'on'}
         yield Remedy(changes=changes, text='K and V cache of type q8_0 with flash attention on')
     if has_gpus and header.n_expert:
-        layers = _least_cpu_moe(header, settings, devices, n_slots)
+        layers = _least_cpu_moe(header, settings, devices)
         yield Remedy(changes={'n_cpu_moe': layers}, text=f'the experts of {layers} layers on the CPU')
     if has_gpus:
-        layers = most_gpu_layers(header, settings, devices, n_slots=n_slots)
+        layers = most_gpu_layers(header, settings, devices)
         yield Remedy(changes={'n_gpu_layers': layers}, text=f'{layers} GPU layers')
 
 
-def _least_cpu_moe(header: Header, settings: LoadSettings, devices: Sequence[DeviceMemory], n_slots: int) -> int:
+def _least_cpu_moe(header: Header, settings: LoadSettings, devices: Sequence[DeviceMemory]) -> int:
     def still_too_large(layers: int) -> bool:
-        return not _fits(header, _with(settings, n_cpu_moe=layers), devices, n_slots)
+        return not _fits(header, _with(settings, n_cpu_moe=layers), devices)
 
     return min(header.n_layer, _most(still_too_large, header.n_layer) + 1)
 
 
-def _fits(
-    header: Header, settings: LoadSettings, devices: Sequence[DeviceMemory], n_slots: int, *, tight: bool = False
-) -> bool:
-    plan = estimate(header, settings, n_slots=n_slots, devices=devices)
+def _fits(header: Header, settings: LoadSettings, devices: Sequence[DeviceMemory], *, tight: bool = False) -> bool:
+    plan = estimate(header, settings, devices=devices)
     return fits(plan, devices, with_margin=not tight)
 
 

@@ -28,7 +28,6 @@ from inference.errors import (
 )
 from inference.fitting import Fitted, fit
 from inference.gguf import check_usable
-from inference.layers import has_state
 from inference.metrics import Metrics
 from inference.preflight import preflight, verdict_scope
 from inference.settings import LoadSettings
@@ -197,8 +196,8 @@ class ModelHost:
         model = self._catalog.find(model_id)
         require_chat(model)
         check_usable(model.header)
-        wanted, n_slots = await self._tuned(model_id, chosen), chosen.seats(each_costs=has_state(model.header))
-        fitted = await fit(model.header, wanted, n_slots=n_slots, reclaimed=self.reclaimable, insist=insist)
+        wanted = await self._tuned(model_id, chosen)
+        fitted = await fit(model.header, wanted, reclaimed=self.reclaimable, insist=insist)
         await self._close_engine()
         engine = await self._open(model, chosen, fitted, retry)
         self._loaded = model_id, fitted.plan.reclaimable
@@ -241,7 +240,8 @@ class ModelHost:
 
         settings = settings.model_copy(update={'use_extra_bufts': survives.use_extra_bufts})
         await self._remember(model_id, load=settings)
-        engine = await EmbeddingEngine.load(model, settings)
+        resolved = settings.model_copy(update={'n_gpu_layers': survives.n_gpu_layers})
+        engine = await EmbeddingEngine.load(model, resolved)
         logger.info('Loaded {} beside the chat model', model_id)
         return engine
 

@@ -131,7 +131,7 @@ def test_the_margin_is_an_eighth_and_at_most_a_gibibyte() -> None:
 def test_what_does_not_fit_is_refused_with_the_context_that_would(smollm: Header) -> None:
     said = refusal(smollm, LoadSettings(n_ctx=8192), ram(300))
 
-    assert 'needs about 439 MiB of memory (92 MiB for the weights, 180 MiB for a context of 8,192 tokens, ' in said
+    assert 'needs about 440 MiB of memory (92 MiB for the weights, 180 MiB for a context of 8,192 tokens, ' in said
     assert 'but 300 MiB are free. It fits with a context length of 3,840, or with ' in said
 
 
