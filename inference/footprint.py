@@ -124,7 +124,7 @@ def effective_n_ctx(header: Header, settings: LoadSettings) -> int:
 
 def sequences(header: Header, settings: LoadSettings) -> int:
     """Return how many sequences a context is made for."""
-    return settings.seats(each_costs=has_state(header))
+    return settings.seats(each_costs=has_state(header) or bool(window(header)))
 
 
 def rows_of_scores(settings: LoadSettings, n_slots: int) -> int:

@@ -57,7 +57,7 @@ class ModelRunner:
     def __init__(self, model: Any, path: Path, settings: LoadSettings) -> None:
         self._model, self._path, self._settings = model, path, settings
         self._before_close: list[Callable[[], None]] = []
-        self.n_slots = settings.seats(each_costs=_has_state(model))
+        self.n_slots = settings.seats(each_costs=_has_state(model) or bool(C.llama_model_n_swa(model)))
         self._most_samples = self.n_slots * (1 + MOST_DRAFT if settings.draft == 'on' else 1)
         self._in_use, self._closed = threading.Lock(), False
         self._abort = ctypes.create_string_buffer(2)
