@@ -165,7 +165,7 @@ class ToolCallDelta:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finished:
-    """Always the last event of a reply that did not fail; `detail` explains an end that nobody asked for."""
+    """Always the last event of a reply that did not fail; `detail` says in sentences why it ended if nobody asked."""
 
     reason: FinishReason
     usage: Usage

@@ -46,7 +46,7 @@ PREFILL_PIECES = 4
 N_EMBD = 64
 PROBABILITY = -0.1
 """The natural logarithm of it."""
-CONTEXT_FULL = 'the context is full'
+CONTEXT_FULL = f'The context of {N_CTX:,} tokens is full.'
 
 Delta = TextDelta | ReasoningDelta | ToolCallDelta
 

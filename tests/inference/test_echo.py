@@ -122,7 +122,7 @@ async def test_messages_are_left_out_as_the_policy_wants_it(overflow: Overflow, 
 async def test_a_reply_that_fills_the_context_says_so() -> None:
     events = await reply(request('x ' * (N_CTX - 3)))
 
-    assert (end_of(events).reason, end_of(events).detail) == ('length', 'the context is full')
+    assert (end_of(events).reason, end_of(events).detail) == ('length', 'The context of 100,000 tokens is full.')
     assert end_of(events).usage.completion_tokens == 3
 
 

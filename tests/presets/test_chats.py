@@ -393,7 +393,7 @@ async def test_a_chat_with_a_setting_that_is_no_longer_allowed_is_still_readable
     chat.sampling = SamplingSettings(temperature=1.5, top_k=7)
     await (await start()).save(chat)
     file = tmp_path / f'{chat.id}.json'
-    file.write_text(file.read_text().replace('1.5', '99'))
+    file.write_text(file.read_text().replace('"temperature": 1.5', '"temperature": 99'))
 
     loaded = await (await start()).load(chat.id)
     assert loaded.sampling == SamplingSettings(top_k=7)

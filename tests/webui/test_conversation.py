@@ -294,8 +294,8 @@ async def test_why_a_reply_ended_is_kept(tmp_path: Path, conversations: Conversa
     conversation = conversations.new()
     reply = await ask(conversation, 'word ' * 99_998)
 
-    assert (reply.finish_reason, reply.detail) == ('length', 'the context is full')
-    assert on_disk(tmp_path, conversation)[reply.id]['detail'] == 'the context is full'
+    assert (reply.finish_reason, reply.detail) == ('length', 'The context of 100,000 tokens is full.')
+    assert on_disk(tmp_path, conversation)[reply.id]['detail'] == 'The context of 100,000 tokens is full.'
 
 
 # Stopping

@@ -360,13 +360,24 @@ async def test_messages_that_were_not_sent_are_marked_until_they_are(tab: Tab) -
     assert tab.parts('left-out') == []
 
 
-async def test_a_reply_that_ended_by_itself_says_why(tab: Tab) -> None:
+@pytest.mark.parametrize(
+    ('detail', 'said'),
+    [
+        (
+            'The context of 512 tokens is full. A larger one helps.',
+            'the context of 512 tokens is full. A larger one helps.',
+        ),
+        ('GPU memory ran out.', 'GPU memory ran out.'),
+        ('4 replies share the context, and it is full', '4 replies share the context, and it is full.'),
+    ],
+)
+async def test_a_reply_that_ended_by_itself_says_why(tab: Tab, detail: str, said: str) -> None:
     conversation = await tab.say('hello')
     reply = conversation.chat.path()[-1]
-    reply.finish_reason, reply.detail = 'length', 'the context is full'
+    reply.finish_reason, reply.detail = 'length', detail
     await tab.open(conversation)
 
-    assert 'Ended because the context is full.' in tab.texts('message')[-1]
+    assert f'Ended because {said}' in tab.texts('message')[-1]
 
 
 # Settings

@@ -161,7 +161,11 @@ class NotSent(Region):
 
 def describe_ending(message: StoredMessage) -> str:
     """Say why a reply ended, if that is not as it should be."""
-    return f'Ended because {message.detail}.' if message.detail else ENDINGS.get(message.finish_reason or '', '')
+    if not message.detail:
+        return ENDINGS.get(message.finish_reason or '', '')
+    first, *rest = message.detail.rstrip('.').split(' ')
+    # The engine says it in sentences; an abbreviation keeps its capitals.
+    return ' '.join(['Ended because', first.lower() if first.istitle() else first, *rest]) + '.'
 
 
 def describe_numbers(message: StoredMessage) -> str:

@@ -91,7 +91,7 @@ def test_messages_are_left_out_where_that_is_wanted(server: Running) -> None:
     assert (full.status_code, full.json()['error']['code']) == (400, 'context_length_exceeded')
 
     with server.http.stream('POST', '/api/chat/stream', json=ask('word ' * 99_999)) as response:
-        assert read(response)[-1][1]['detail'] == 'the context is full'
+        assert read(response)[-1][1]['detail'] == 'The context of 100,000 tokens is full.'
 
 
 def test_a_reply_that_was_begun_goes_on(server: Running) -> None:

@@ -52,9 +52,11 @@ def test_tokens_replies_and_times_add_up(server: Running) -> None:
 def test_what_the_engine_does_now(slow_server: Running) -> None:
     body = {'messages': [{'role': 'user', 'content': 'word ' * 1000}]}
     with slow_server.http.stream('POST', '/api/chat/stream', json=body) as running:
-        next(running.iter_text())
+        first = running.iter_text()  # kept, because an iterator that is dropped closes its connection
+        next(first)
         with slow_server.http.stream('POST', '/api/chat/stream', json=body) as waiting:
-            next(waiting.iter_text())
+            second = waiting.iter_text()
+            next(second)
             told = numbers(slow_server)
 
     assert (told['chatbot_slots'], told['chatbot_slots_busy'], told['chatbot_queue_length']) == (1, 1, 1)

@@ -168,7 +168,7 @@ def test_how_likely_each_token_was(server: Running) -> None:
 def test_a_reply_that_fills_the_context_says_so(server: Running) -> None:
     ends = post(server, messages=[{'role': 'user', 'content': 'a ' * 99_998}]).json()['choices'][0]
 
-    assert (ends['finish_reason'], ends['finish_detail']) == ('length', 'the context is full')
+    assert (ends['finish_reason'], ends['finish_detail']) == ('length', 'The context of 100,000 tokens is full.')
 
 
 def test_limits_and_stops(server: Running) -> None:
