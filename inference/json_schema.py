@@ -61,12 +61,11 @@ TYPES_BY_KEYWORD = {
 def gbnf_of_schema(text: str) -> str:
     """Return the grammar of a schema that is written as JSON. Raises InvalidRequest with the place of what is wrong."""
     try:
-        schema = json.loads(text, parse_constant=_no_number)
+        return _Converter(json.loads(text, parse_constant=_no_number)).text()
     except ValueError as error:
         raise InvalidRequest(f'The JSON schema is not JSON: {error}.') from None
     except RecursionError:
-        raise InvalidRequest('The JSON schema is nested too deeply to be read.') from None
-    return _Converter(schema).text()
+        raise InvalidRequest('The JSON schema is nested too deeply.') from None
 
 
 class _Converter:

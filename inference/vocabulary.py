@@ -23,11 +23,11 @@ class Vocabulary:
 
     pointer: Any
     n_ctx_train: int
-    pieces: list[bytes]
+    pieces: list[bytes] = field(repr=False)
     ends: frozenset[int]
     suppressed: frozenset[int] = frozenset()
     special: Mapping[str, int] = field(default_factory=dict)
-    _kept: dict[Hashable, Any] = field(default_factory=dict, init=False)
+    _kept: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def n_vocab(self) -> int:

@@ -1,4 +1,4 @@
-"""From settings to a chain of llama.cpp's samplers, and what is done to the scores beside it: llama.cpp judges."""
+"""From settings to a chain of llama.cpp's samplers, and what is done to the scores beside it."""
 
 import ctypes
 import itertools
@@ -12,7 +12,7 @@ from llama_cpp import llama_cpp as C  # noqa: N812
 
 from inference.sampler import Chain
 from inference.sampling import Likelihoods, PenaltyWindow, has_penalties, sampler_chain
-from inference.settings import SamplerName, SamplingSettings
+from inference.settings import SamplingSettings
 from inference.vocabulary import Vocabulary
 
 N_VOCAB = 300
@@ -33,8 +33,8 @@ def random_logits(seed: int) -> Logits:
 
 def applied(sampler: object, logits: Logits) -> Any:
     """Let llama.cpp run a sampler over `logits`."""
-    rows: list[Any] = [(token, logit, 0) for token, logit in enumerate(logits.tolist())]
-    data = (C.llama_token_data * len(rows))(*rows)
+    rows: Any = ((token, logit, 0) for token, logit in enumerate(logits.tolist()))
+    data = (C.llama_token_data * len(logits))(*rows)
     candidates: Any = C.llama_token_data_array(data, len(logits), -1, False)
     C.llama_sampler_apply(sampler, ctypes.byref(candidates))
     return candidates
@@ -50,8 +50,8 @@ def shares(chain: Chain, logits: Logits) -> Logits:
     """Return with which probability each token would be selected by what a chain leaves."""
     scores = np.array(scores_after(chain.pointer, logits))
     weights = np.exp(scores - scores.max())
-    chances: Logits = (weights / weights.sum()).astype(np.float32)
-    return chances
+    found: Logits = (weights / weights.sum()).astype(np.float32)
+    return found
 
 
 def own_chain(steps: Iterable[tuple[str, tuple[Any, ...]]]) -> Chain:
@@ -99,9 +99,9 @@ def test_what_changes_nothing_is_left_out() -> None:
 
 
 def test_the_samplers_work_in_the_order_of_the_settings() -> None:
-    order: tuple[SamplerName, ...] = ('temperature', 'min_p', 'top_k', 'xtc')
+    settings = SamplingSettings(samplers=('temperature', 'min_p', 'top_k', 'xtc'), xtc_probability=0.5)
 
-    assert names(SamplingSettings(samplers=order, xtc_probability=0.5)) == ['temp', 'min_p', 'top_k', 'xtc', 'dist']
+    assert names(settings) == ['temp', 'min_p', 'top_k', 'xtc', 'dist']
     assert names(SamplingSettings(samplers=())) == ['dist']
 
 
