@@ -47,6 +47,12 @@ class Job(Request):
         return self.earlier + len(self.completion)
 
     @property
+    def left(self) -> int:
+        """Tokens that the reply may still have."""
+        allowed = self.room + self.earlier if not self.max_tokens else min(self.room + self.earlier, self.max_tokens)
+        return allowed - self.said
+
+    @property
     def is_full(self) -> bool:
         """Whether the context has no room for another token."""
         return len(self.completion) >= self.room

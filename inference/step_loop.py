@@ -123,7 +123,7 @@ class StepLoop:
     def _schedule(self) -> list[Work[Job]]:
         for slot in self.scheduler.running:
             if (job := slot.request) and job.drafter and job.completion and not slot.unread:
-                job.draft = () if job.forced else job.drafter.guess(min(job.room, job.max_tokens) - len(job.completion))
+                job.draft = () if job.forced else job.drafter.guess(job.left)
         return self.scheduler.schedule()
 
     def _run(self, batch: list[Work[Job]]) -> None:
