@@ -8,10 +8,10 @@ from pathlib import Path
 from types import MappingProxyType
 
 from inference.errors import InvalidModelFile
+from inference.gguf_checks import MOST_LAYERS, check_numbers, check_types
 from inference.gguf_reader import ArraySummary, Contents, Damaged, TensorInfo, Value, count_of, read_contents
 
 _SPLIT_NAME = re.compile(r'(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf', re.IGNORECASE)
-_MOST_LAYERS = 1024
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,6 +75,11 @@ def check_usable(header: Header) -> None:
         raise InvalidModelFile(f'{name} has no tokenizer, so it cannot read text. Choose a language model.')
     if meta.get(f'{header.architecture}.attention.causal') is False:
         raise InvalidModelFile(f'{name} is an embedding model, it cannot write text. Choose a chat model.')
+    try:
+        check_numbers(header.architecture, meta)
+        check_types(header.tensors)
+    except Damaged as error:
+        raise error.of(header.path) from None
 
 
 def split_parts(path: Path) -> tuple[Path, ...]:
@@ -120,7 +125,7 @@ def _facts(parts: tuple[Path, ...], size: int, meta: Mapping[str, Value], tensor
         quantization=_quantization(meta, tensors),
         parameters=sum(tensor.n_elements for tensor in tensors),
         n_ctx_train=count_of(meta, f'{architecture}.context_length'),
-        n_layer=count_of(meta, f'{architecture}.block_count', most=_MOST_LAYERS),
+        n_layer=count_of(meta, f'{architecture}.block_count', most=MOST_LAYERS),
         n_embd=n_embd,
         n_head=n_head,
         n_head_kv=_per_layer(meta, f'{prefix}head_count_kv', default=n_head),
