@@ -93,14 +93,14 @@ def main() -> None:
     logger.add(sys.stderr, format='{message}')
     trial = Trial.model_validate_json(sys.stdin.read())
     try:
-        _try(trial)
+        attempt(trial)
     except InferenceError as error:
         _say(str(error))
         sys.exit(NONSENSE if isinstance(error, DecodeFailed) else REFUSED)
     _say(DONE)
 
 
-def _try(trial: Trial) -> None:
+def attempt(trial: Trial) -> None:
     from inference.runner import Decoded, ModelRunner  # noqa: PLC0415 (the parent must not load the library for this)
     from inference.scheduler import Request, Slot, Work  # noqa: PLC0415
 

@@ -20,6 +20,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     'jinja2': ('inference/template.py',),
     'tinydb': ('presets/storage.py',),
     'nicegui': ('webui/*',),
+    'multiprocessing': ('webui/bench/fuzz/worker.py',),
     'subprocess': ('inference/preflight.py', 'webui/supervisor.py', 'webui/launch.py', 'runtimes/*'),
 }
 OWN = {*MAY_IMPORT, 'tests', 'run'}

@@ -5,10 +5,10 @@ import sys
 from collections.abc import Sequence
 
 from inference.errors import InferenceError
-from webui.bench import crash, engine, start, stream
+from webui.bench import crash, engine, fuzz, start, stream
 from webui.launch import CannotLaunch
 
-BENCHMARKS = {'engine': engine, 'stream': stream, 'start': start, 'crash': crash}
+BENCHMARKS = {'engine': engine, 'stream': stream, 'start': start, 'crash': crash, 'fuzz': fuzz}
 FAILED = 1
 
 
