@@ -13,8 +13,8 @@ from types import MappingProxyType
 
 from watchfiles import Change, awatch
 
-from inference.errors import InvalidModelFile, ModelNotFound
-from inference.gguf import Header, check_usable, read_header, split_parts
+from inference.errors import InvalidModelFile, InvalidRequest, ModelNotFound
+from inference.gguf import Header, ModelKind, check_usable, kind_of, read_header, split_parts
 
 _SUFFIX = '.gguf'
 _DEBOUNCE_MS = 500
@@ -33,6 +33,11 @@ class ModelFile:
     name: str
     path: Path
     header: Header
+
+    @property
+    def kind(self) -> ModelKind:
+        """What the model is for."""
+        return kind_of(self.header)
 
 
 class Catalog:
@@ -58,6 +63,11 @@ class Catalog:
         self.models = tuple(sorted(_named(headers), key=lambda model: (model.name.casefold(), model.id)))
         self.problems = MappingProxyType(problems)
 
+    @property
+    def chat_models(self) -> tuple[ModelFile, ...]:
+        """The models that can write."""
+        return tuple(model for model in self.models if model.kind == 'chat')
+
     def find(self, model_id: str) -> ModelFile:
         """Return the model of this id, or say which there are."""
         for model in self.models:
@@ -68,6 +78,18 @@ class Catalog:
             f'There is no model "{model_id}". '
             + (f'These are there: {there}.' if there else 'Put a .gguf file into the models folder.')
         )
+
+
+def require_chat(model: ModelFile) -> None:
+    """Refuse to chat with a model that can only read. Raises InvalidRequest."""
+    match model.kind:
+        case 'chat':
+            return
+        case 'embedding':
+            what, way_out = 'turns text into vectors', 'POST /v1/embeddings takes it'
+        case 'reranker':
+            what, way_out = 'ranks documents', 'POST /v1/rerank takes it'
+    raise InvalidRequest(f'{model.name} {what} and cannot write. Choose another model to chat; {way_out}.')
 
 
 def starter_model() -> Path | None:

@@ -1,6 +1,6 @@
 """The words of a conversation with an engine: what goes in, and the closed set of events that come out."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -174,6 +174,19 @@ class Finished:
 
 
 GenerationEvent = Queued | PromptProgress | LeftOut | TextDelta | ReasoningDelta | ToolCallDelta | Finished
+
+
+def join_calls(deltas: Iterable[ToolCallDelta]) -> list[ToolCall]:
+    """Return the calls that the deltas of one reply add up to, in their order."""
+    heads: dict[int, ToolCallDelta] = {}
+    arguments: dict[int, list[str]] = {}
+    for delta in deltas:
+        heads.setdefault(delta.index, delta)
+        arguments.setdefault(delta.index, []).append(delta.arguments)
+    return [
+        ToolCall(id=heads[index].id, name=heads[index].name, arguments=''.join(arguments[index]))
+        for index in sorted(heads)
+    ]
 
 
 def prefill_rate(usage: Usage, timings: Timings) -> float:

@@ -2,15 +2,18 @@
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 from weakref import WeakSet
 
 from inference.chat import Finished, GenerationEvent, GenerationRequest
-from inference.errors import InferenceError
-from inference.metrics import log_reply
+from inference.errors import InferenceError, InvalidRequest
+from inference.metrics import Meter, Metrics
+from inference.settings import LoadSettings
+from inference.vectors import Embeddings, Ranking
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,16 +56,15 @@ class Generation:
     Leaving it as a context manager cancels it, so that a consumer that goes away frees its slot.
     """
 
-    def __init__(self, model: str, on_cancel: Callable[[], None]) -> None:
-        self._model, self._on_cancel = model, on_cancel
+    def __init__(self, meter: Meter, on_cancel: Callable[[], None]) -> None:
+        self._meter, self._on_cancel = meter, on_cancel
         self._events: asyncio.Queue[GenerationEvent | InferenceError] = asyncio.Queue()
         self._finished = False
         self.ended = asyncio.Event()
 
     def publish(self, event: GenerationEvent | InferenceError) -> None:
         """Hand an event to the consumer, or an error that ends the reply; called by the engine on the event loop."""
-        if isinstance(event, Finished):
-            log_reply(self._model, event)
+        self._meter.take(event)
         if isinstance(event, Finished | InferenceError):
             self.ended.set()
         self._events.put_nowait(event)
@@ -90,20 +92,39 @@ class Generation:
 
 
 class Engine(ABC):
-    """One loaded model. All methods belong to the event loop that loaded it."""
+    """One loaded model. All methods belong to the event loop that loaded it.
+
+    `metrics` may be replaced by those of whoever owns the engine, so that they outlive it.
+    """
 
     info: EngineInfo
 
     def __init__(self) -> None:
+        self.metrics = Metrics()
         self._replies: WeakSet[Generation] = WeakSet()
+        self._embeddings: set[asyncio.Event] = set()
 
     async def idle(self) -> None:
-        """Return when no reply is being made or waits."""
-        while running := [reply for reply in self._replies if not reply.ended.is_set()]:
-            await running[0].ended.wait()
+        """Return when nothing is being made or waits."""
+        while running := [end for end in self._ends() if not end.is_set()]:
+            await running[0].wait()
+
+    def _ends(self) -> list[asyncio.Event]:
+        return [*(reply.ended for reply in self._replies), *self._embeddings]
+
+    @contextmanager
+    def _embedding(self) -> Iterator[None]:
+        """Count as busy until the block is left."""
+        end = asyncio.Event()
+        self._embeddings.add(end)
+        try:
+            yield
+        finally:
+            self._embeddings.discard(end)
+            end.set()
 
     def _begin(self, on_cancel: Callable[[], None]) -> Generation:
-        reply = Generation(self.info.name, on_cancel)
+        reply = Generation(self.metrics.follow(self.info.name), on_cancel)
         self._replies.add(reply)
         return reply
 
@@ -119,6 +140,21 @@ class Engine(ABC):
     @abstractmethod
     async def count_tokens(self, text: str) -> int:
         """Return how many tokens `text` has, without special tokens added."""
+
+    async def embed(self, texts: Sequence[str], *, truncate: bool = False) -> Embeddings:
+        """Return a vector for each text; too long a one is refused, or read as far as it goes with `truncate`.
+
+        Raises InvalidRequest, ModelUnloaded, DecodeFailed, or LoadFailed where there is no memory for it.
+        """
+        raise InvalidRequest(f'{self.info.name} cannot turn text into vectors. Name an embedding model in "model".')
+
+    async def rerank(self, query: str, documents: Sequence[str], *, truncate: bool = False) -> Ranking:
+        """Return how well each document answers the query. Raises as `embed` does."""
+        raise InvalidRequest(f'{self.info.name} cannot rank documents. Name a reranker in "model".')
+
+    @abstractmethod
+    async def adjust(self, settings: LoadSettings) -> None:
+        """Apply the settings that need no reload, from the next step on."""
 
     @abstractmethod
     async def close(self) -> None:

@@ -5,7 +5,7 @@ import queue
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import TypeVar
 
 from loguru import logger
@@ -20,6 +20,9 @@ from inference.step_loop import Delivery, StepLoop
 
 SWITCH_SECONDS = 0.0005
 """How long the interpreter lets another thread go on when this one has a result to handle (Python's default: 5 ms)."""
+
+QUIET_SECONDS = 0.5
+"""After this time without work, idle chats are saved; who asks again at once does not wait for that."""
 
 Progress = Callable[[float], None]
 Command = Callable[[StepLoop], None]
@@ -94,7 +97,7 @@ class EngineThread:
             return not self.closing
 
         try:
-            runner = ModelRunner.load(model.path, settings, on_progress=progress)
+            steps = _load(model, settings, progress)
         except InferenceError as error:
             self.call(_settle, self.ready, error)
             return
@@ -103,9 +106,7 @@ class EngineThread:
             failure = LoadFailed(f'The app met an error of its own with {model.path.name}; the log has the details.')
             self.call(_settle, self.ready, failure)
             return
-        with closing(runner):
-            steps = StepLoop(runner)
-            adjust(steps, settings)
+        with closing(steps.runner):
             self.call(_settle, self.ready, steps)
             while not self.closing:
                 self._read_inbox(steps)
@@ -122,26 +123,52 @@ class EngineThread:
             return steps.fail(DecodeFailed('The engine met an error of its own; the log has the details. Try again.'))
 
     def _read_inbox(self, steps: StepLoop) -> None:
-        """Take what was put in; with nothing to compute, wait for something."""
-        while not self._inbox.empty() or not (steps.busy or steps.queued or self.closing):
-            if self._inbox.empty() and steps.rest():
-                continue
-            match self._inbox.get():
-                case Job() as job:
-                    steps.submit(job)
-                case None:
-                    pass
-                case command:
-                    command(steps)
+        """Take what was put in so far, and no more before the next step; with nothing to compute, wait for more."""
+        for _ in range(self._inbox.qsize()):
+            self._take(steps, self._inbox.get())
+        while not (steps.busy or steps.queued or self.closing):
+            self._take(steps, self._next(steps))
+
+    @staticmethod
+    def _take(steps: StepLoop, item: Job | Command | None) -> None:
+        match item:
+            case Job() as job:
+                steps.submit(job)
+            case None:
+                pass
+            case command:
+                command(steps)
+
+    def _next(self, steps: StepLoop) -> Job | Command | None:
+        """Take from the inbox; one that stays empty for a moment leaves time to put things away."""
+        with suppress(queue.Empty):
+            return self._inbox.get(timeout=QUIET_SECONDS)
+        while self._inbox.empty() and steps.rest():
+            pass
+        return self._inbox.get()
 
     def _publish(self, deliveries: list[Delivery]) -> None:
         if deliveries:
             self.call(_deliver, deliveries)
 
 
+def _load(model: ModelFile, settings: LoadSettings, on_progress: Callable[[float], bool]) -> StepLoop:
+    runner = ModelRunner.load(model.path, settings, on_progress=on_progress)
+    try:
+        steps = StepLoop(runner)
+        adjust(steps, settings)
+    except InferenceError:
+        runner.close()
+        raise
+    return steps
+
+
 def adjust(steps: StepLoop, settings: LoadSettings) -> None:
-    """Apply what can change while the engine runs; called on its thread."""
-    steps.runner.set_threads(settings)
+    """Apply what can change while the engine runs; called on its thread. Raises LoadFailed, and nothing is changed."""
+    if settings.n_slots > steps.runner.n_slots:
+        raise LoadFailed(f'The model was loaded for {steps.runner.n_slots} replies at once. Load it again for more.')
+    if steps.runner.adjust(settings):
+        steps.kv_cache.forget()
     scheduler = steps.scheduler
     scheduler.most_running, scheduler.most_per_user = settings.n_slots, settings.slots_per_user
     cache = settings.cache_ram << 20 if settings.cache_ram >= 0 else free_memory() // 4

@@ -50,9 +50,17 @@ class NotEnoughMemory(LoadFailed):
 
 
 class PreflightFailed(LoadFailed):
-    """The trial load in a child process died; loading here would take the app down with it."""
+    """The trial load in a child process died; loading here would take the app down with it.
+
+    `may_be_repacking` says whether a trial without repacked weights is worth its time, `lasts` whether another like
+    this one would end the same.
+    """
 
     code = 'preflight_failed'
+
+    def __init__(self, message: str, *, may_be_repacking: bool = False, lasts: bool = True) -> None:
+        super().__init__(message)
+        self.may_be_repacking, self.lasts = may_be_repacking, lasts
 
 
 class LoadCancelled(LoadFailed):

@@ -6,12 +6,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
+from typing import Literal
 
 from inference.errors import InvalidModelFile
 from inference.gguf_checks import MOST_LAYERS, check_numbers, check_types
 from inference.gguf_reader import ArraySummary, Contents, Damaged, TensorInfo, Value, count_of, read_contents
 
 _SPLIT_NAME = re.compile(r'(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf', re.IGNORECASE)
+
+ModelKind = Literal['chat', 'embedding', 'reranker']
+Pooling = Literal['none', 'mean', 'cls', 'last', 'rank']
+_POOLINGS: dict[object, Pooling] = {1: 'mean', 2: 'cls', 3: 'last', 4: 'rank'}
+_ENCODERS = {
+    'bert', 'modern-bert', 'nomic-bert', 'nomic-bert-moe', 'neo-bert', 'jina-bert-v2', 'jina-bert-v3', 'eurobert',
+    'gemma-embedding', 'llama-embed',
+}  # fmt: skip
+_OUT_OF_SCOPE = {
+    **dict.fromkeys(('t5', 't5encoder'), 'is an encoder-decoder model, which this app cannot run'),
+    **dict.fromkeys(('dream', 'llada', 'llada-moe', 'rnd1'), 'writes by diffusion, which this app cannot do'),
+    **dict.fromkeys(('eagle3', 'dflash', 'gemma4-assistant'), 'only guesses ahead for another model'),
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,8 +75,8 @@ def read_header(path: Path) -> Header:
 
 
 def check_usable(header: Header) -> None:
-    """Refuse a sound file that still cannot be chatted with, and say what it is instead."""
-    name, meta = header.path.name, header.metadata
+    """Refuse a sound file that still is of no use here, and say what it is instead."""
+    name = header.path.name
     if _is_projector(header):
         raise InvalidModelFile(f'{name} is an image projector that goes with a model. Choose the model itself.')
     if _is_adapter(header):
@@ -73,13 +87,29 @@ def check_usable(header: Header) -> None:
         raise InvalidModelFile(f'{name} has no layers, only a vocabulary. Choose a complete model.')
     if not header.has_tokenizer:
         raise InvalidModelFile(f'{name} has no tokenizer, so it cannot read text. Choose a language model.')
-    if meta.get(f'{header.architecture}.attention.causal') is False:
-        raise InvalidModelFile(f'{name} is an embedding model, it cannot write text. Choose a chat model.')
+    if header.architecture in _OUT_OF_SCOPE:
+        raise InvalidModelFile(f'{name} {_OUT_OF_SCOPE[header.architecture]}. Choose another model.')
+    if pooling_of(header) == 'rank' and not _has_head(header):
+        raise InvalidModelFile(f'{name} ranks documents, but the layer that scores them is missing or does not fit.')
     try:
-        check_numbers(header.architecture, meta)
+        check_numbers(header.architecture, header.metadata)
         check_types(header.tensors)
     except Damaged as error:
         raise error.of(header.path) from None
+
+
+def kind_of(header: Header) -> ModelKind:
+    """Return what a model is for: only chat models write, the others turn text into vectors or scores."""
+    pooling = pooling_of(header)
+    if pooling == 'rank':
+        return 'reranker'
+    both_ways = header.metadata.get(f'{header.architecture}.attention.causal') is False
+    return 'embedding' if pooling != 'none' or both_ways or header.architecture in _ENCODERS else 'chat'
+
+
+def pooling_of(header: Header) -> Pooling:
+    """Return how a model was trained to make one vector of a text; chat models were not."""
+    return _POOLINGS.get(header.metadata.get(f'{header.architecture}.pooling_type'), 'none')
 
 
 def split_parts(path: Path) -> tuple[Path, ...]:
@@ -178,6 +208,13 @@ def _is_projector(header: Header) -> bool:
 
 def _is_adapter(header: Header) -> bool:
     return header.metadata.get('general.type') == 'adapter'
+
+
+def _has_head(header: Header) -> bool:
+    """The library reads one score for each label, whatever the layer gives; beyond its end it ends the process."""
+    sizes = {tensor.name: tensor.n_elements for tensor in header.tensors}
+    n_scores = _length(header.metadata, f'{header.architecture}.classifier.output_labels') or 1
+    return sizes.get('cls.output.weight', sizes.get('cls.weight')) == n_scores * header.n_embd
 
 
 def _missing_parts(header: Header) -> str:

@@ -17,7 +17,7 @@ from inference.errors import InvalidModelFile
 Scalar = int | float | bool | str
 
 _U32, _U64 = struct.Struct('<I'), struct.Struct('<Q')
-_STRING, _ARRAY = 8, 9
+_FLOAT32, _STRING, _ARRAY = 6, 8, 9
 _SCALARS = dict(enumerate(map(struct.Struct, ('<B', '<b', '<H', '<h', '<I', '<i', '<f', '<?')))) | {
     10: struct.Struct('<Q'),
     11: struct.Struct('<q'),
@@ -38,13 +38,14 @@ class ArraySummary:
 
 
 class TensorInfo(NamedTuple):
-    """One tensor; `offset` counts from the start of the tensor data."""
+    """One tensor; `offset` counts from the start of the tensor data, `shape` begins with the length of a row."""
 
     name: str
     type: str
     n_elements: int
     n_bytes: int
     offset: int
+    shape: tuple[int, ...]
 
 
 Value = Scalar | tuple[Scalar, ...] | ArraySummary
@@ -77,6 +78,19 @@ def read_contents(path: Path) -> Contents:
         raise error.of(path) from None
     except OSError as error:
         raise InvalidModelFile(_unreadable(path, error)) from error
+
+
+def is_float32(path: Path, key: str) -> bool:
+    """Return whether a value of a file has this type; Python has but one for floats, and llama.cpp insists on it."""
+    with path.open('rb', buffering=0) as file:
+        cursor = _Cursor(file, path.stat().st_size)
+        cursor.skip(16)
+        for _ in range(cursor.number(_U64)):
+            name, kind = _utf8(cursor.text(_MOST_NAME)), cursor.number(_U32)
+            if name == key:
+                return kind == _FLOAT32
+            _value(cursor, kind, name)
+    return False
 
 
 def count_of(meta: Mapping[str, Value], key: str, default: int = 0, most: int = (1 << 31) - 1) -> int:
@@ -211,8 +225,11 @@ def _contents(cursor: _Cursor, size: int) -> Contents:
 
 def _key_value(cursor: _Cursor) -> tuple[str, Value]:
     key = _utf8(cursor.text(_MOST_NAME))
-    kind = cursor.number(_U32)
-    return key, _array(cursor, key) if kind == _ARRAY else _scalar(cursor, kind, key)
+    return key, _value(cursor, cursor.number(_U32), key)
+
+
+def _value(cursor: _Cursor, kind: int, key: str) -> Value:
+    return _array(cursor, key) if kind == _ARRAY else _scalar(cursor, kind, key)
 
 
 def _scalar(cursor: _Cursor, kind: int, key: str) -> Scalar:
@@ -260,7 +277,7 @@ def _tensor(cursor: _Cursor) -> TensorInfo:
         n_elements *= length
     if not 0 < n_elements < _MOST_ELEMENTS or shape[0] % block:
         raise Damaged(f'tensor "{name}" has the impossible shape {"×".join(map(str, shape))}')
-    return TensorInfo(name, type_name, n_elements, n_elements // block * block_bytes, offset)
+    return TensorInfo(name, type_name, n_elements, n_elements // block * block_bytes, offset, tuple(shape))
 
 
 def _check_places(tensors: tuple[TensorInfo, ...], header_end: int, alignment: int, size: int) -> None:

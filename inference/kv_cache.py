@@ -22,7 +22,7 @@ class KVCache(Generic[R]):
 
     def seat(self, request: R) -> Slot[R]:
         """Give the request a free slot with as much of its prompt as is known; `cached` tells how much that is."""
-        seat = self._scheduler.seat(request, copies=not self._runner.is_exact)
+        seat = self._scheduler.seat(request, self._can_cut, copies=not self._runner.is_exact)
         saved, length = self.saved.find(request.prompt[:-1])
         if saved and length >= seat.length + WORTH_RESTORING:
             slot = self._scheduler.spare()
@@ -69,6 +69,9 @@ class KVCache(Generic[R]):
         self.saved.clear()
         for slot in self._scheduler.slots:
             self.trim(slot, 0)
+
+    def _can_cut(self, slot: Slot[R], length: int) -> bool:
+        return self._runner.can_cut(slot.id, length)
 
     def _take(self, slot: Slot[R], length: int) -> int:
         if length < len(slot.tokens):

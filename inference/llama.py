@@ -5,23 +5,31 @@ on a worker thread; what a step brought crosses to the event loop in one call.
 """
 
 import asyncio
+from collections.abc import Sequence
 from functools import partial
 from typing import Self
 
 from loguru import logger
 
 from inference.catalog import ModelFile
-from inference.chat import GenerationRequest
+from inference.chat import GenerationRequest, LeftOut
+from inference.embedder import Embedder
 from inference.engine import Engine, EngineInfo, EngineStatus, Generation
 from inference.engine_thread import EngineThread, Progress, adjust
-from inference.errors import InferenceError, InvalidRequest, ModelUnloaded
+from inference.errors import ContextLengthExceeded, InferenceError, InvalidRequest, ModelUnloaded
+from inference.forced_calls import sampling_for
 from inference.job import Job
 from inference.memory import estimate
-from inference.parsing import ReplyReader
-from inference.prompts import PromptMaker
+from inference.prompts import Prompt, PromptMaker
+from inference.reply import ReplyReader
+from inference.sampling import check_sampling
 from inference.settings import LoadSettings
 from inference.step_loop import StepLoop
 from inference.template import ChatTemplate
+from inference.vectors import Embeddings
+
+LEAST_ROOM = 16
+"""Part of the context that leaving out messages must win in the middle of a reply, or it is not worth reading again."""
 
 
 class LlamaEngine(Engine):
@@ -38,7 +46,12 @@ class LlamaEngine(Engine):
         super().__init__()
         self._thread, self._steps, self._runner = thread, steps, steps.runner
         self._template, warning = template
+        self._runner.show(self._template.style.markers)
+        self._think_end = tuple(
+            self._runner.tokenize(self._template.style.closing, add_special=False, parse_special=True)
+        )
         self._prompts = PromptMaker(self._runner, self._template)
+        self._embedder = Embedder(thread, self._runner, model, settings)
         self._preparing: set[asyncio.Task[None]] = set()
         self.info = EngineInfo(
             name=model.name,
@@ -93,6 +106,9 @@ class LlamaEngine(Engine):
                 self._runner.abort()
             self._thread.wake()
 
+        def replan(job: Job) -> None:
+            self._thread.call(self._prepare, job, request)
+
         generation = self._begin(cancel)
         job = Job(
             prompt=(),
@@ -100,7 +116,8 @@ class LlamaEngine(Engine):
             user=request.user,
             generation=generation,
             sampling=request.sampling,
-            reader=ReplyReader((*request.sampling.stop, *self._template.stop)),
+            reader=ReplyReader(self._template.style),
+            replan=None if request.overflow == 'stop' else replan,
         )
         self._prepare(job, request)
         return generation
@@ -109,9 +126,15 @@ class LlamaEngine(Engine):
         """Tokenize on a worker thread."""
         return await asyncio.to_thread(self._runner.count_tokens, text, parse_special=False)
 
+    async def embed(self, texts: Sequence[str], *, truncate: bool = False) -> Embeddings:
+        """Embed between the steps of the replies."""
+        with self._embedding():
+            return await self._embedder.embed(texts, truncate=truncate)
+
     async def adjust(self, settings: LoadSettings) -> None:
-        """Apply the settings that need no reload."""
+        """Apply the settings that need no reload. Raises LoadFailed for an adapter that does not fit the model."""
         await self._thread.run(partial(adjust, settings=settings))
+        await self._embedder.adjust(settings)
 
     async def forget(self) -> None:
         """Empty the KV cache and the cache of idle chats; a reply that runs is read again."""
@@ -121,20 +144,25 @@ class LlamaEngine(Engine):
         """End every reply with ModelUnloaded, end the thread, free the model."""
         self._thread.closing = True
         self._runner.abort()
+        self._embedder.stop()
         await self._thread.close()
         if self._preparing:
             await asyncio.wait(self._preparing)
 
     def _prepare(self, job: Job, request: GenerationRequest) -> None:
-        task = asyncio.create_task(self._make_prompt(job, request))
+        """Make the job's prompt, for the first time or again with fewer messages, and hand it to the thread."""
+        task = asyncio.create_task(self._submit(job, request))
         self._preparing.add(task)
         task.add_done_callback(self._preparing.discard)
 
-    async def _make_prompt(self, job: Job, request: GenerationRequest) -> None:
+    async def _submit(self, job: Job, request: GenerationRequest) -> None:
         try:
-            prompt = await asyncio.to_thread(self._prompts.make, request)
+            prompt = await asyncio.to_thread(self._prompt_for, job, request)
             if self._thread.closing:
                 raise ModelUnloaded
+        except ContextLengthExceeded as error:
+            job.end(str(error)) if job.said else job.generation.publish(error)
+            return
         except InferenceError as error:
             job.generation.publish(error)
             return
@@ -142,7 +170,36 @@ class LlamaEngine(Engine):
             logger.exception('A prompt could not be made')
             job.generation.publish(InvalidRequest('The app could not read this conversation; the log has the details.'))
             return
-        job.prompt, job.checkpoint = prompt.tokens, prompt.checkpoint
-        job.room = self.info.n_ctx - len(job.prompt)
-        job.remember = lambda job: self._prompts.remember(prompt, job.completion)
+        if prompt.left_out:
+            job.generation.publish(LeftOut(messages=prompt.left_out))
         self._thread.submit(job)
+
+    def _prompt_for(self, job: Job, request: GenerationRequest) -> Prompt:
+        """Make the prompt and set the job up for it; runs on a worker thread, while nobody else has the job."""
+        if not job.said:
+            job.sampling = sampling_for(request, self._template.style)
+            check_sampling(job.sampling, self._runner.vocabulary)
+        said = [*job.earlier, *job.completion]
+        prompt = self._prompts.make(request, said)
+        room = self._runner.n_ctx - len(prompt.tokens)
+        if said and room < self._runner.n_ctx // LEAST_ROOM:
+            raise ContextLengthExceeded(prompt_tokens=len(prompt.tokens), n_ctx=self._runner.n_ctx)
+        if not said:
+            self._begin_reading(job, request, prompt)
+        job.restart(prompt.tokens, said, room=room, checkpoint=prompt.checkpoint)
+        job.remember = lambda job: self._prompts.remember(prompt, job.completion)
+        return prompt
+
+    def _begin_reading(self, job: Job, request: GenerationRequest, prompt: Prompt) -> None:
+        style = self._template.style
+        tools = () if request.tool_choice == 'none' else request.tools
+        job.reader = ReplyReader(
+            style,
+            prompt=prompt.text,
+            begun=prompt.begun,
+            tools=tools,
+            stop=request.sampling.stop,
+            ends=self._template.stop,
+        )
+        job.thinks = job.reader.in_reasoning
+        job.think_end, job.think_budget = self._think_end, request.sampling.reasoning_budget

@@ -1,6 +1,6 @@
 """How a model is put into memory, and what its engine may use."""
 
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 
@@ -17,11 +17,18 @@ class LoadSettings(BaseModel):
 
     model_config = ConfigDict(extra='forbid', frozen=True, allow_inf_nan=False)
 
+    @property
+    def stretches(self) -> bool:
+        """Whether the context may be longer than the model was trained with."""
+        scales = self.rope_scaling != 'none' and (self.rope_scaling != 'model' or 0 < self.rope_freq_scale < 1)
+        return scales or self.rope_freq_base > 0
+
     n_ctx: int = needs_reload(
         8192,
         'Context length',
         'Tokens that prompt and reply share, all chats together; 0 takes the length the model was trained with, '
-        '-1 as much as fits into memory. A longer context costs memory for its KV cache.',
+        '-1 as much as fits into memory. A longer context costs memory for its KV cache. Longer than trained needs '
+        'a context extension.',
         group='Basic',
         unit='tokens',
         step=256,
@@ -146,8 +153,9 @@ class LoadSettings(BaseModel):
     load_mode: Literal['auto', 'mmap', 'read', 'mmap+mlock', 'mlock', 'direct_io'] = needs_reload(
         'auto',
         'How the file is read',
-        'mmap maps it into memory: loads faster and shares the disk cache. read copies it. mlock keeps it in RAM, '
-        'so that it is never swapped out. direct_io reads past the disk cache.',
+        'mmap maps it into memory: loads faster and shares the disk cache. read copies it: loads slower, and is best '
+        'for slow disks. mlock keeps it in RAM, so that it is never swapped out, at the cost of other programs. '
+        'direct_io reads past the disk cache.',
         group='Memory',
     )
     use_extra_bufts: bool = needs_reload(
@@ -160,8 +168,8 @@ class LoadSettings(BaseModel):
     split_mode: Literal['layer', 'none', 'row', 'tensor'] = needs_reload(
         'layer',
         'Split over GPUs',
-        'layer spreads layers over all GPUs, row splits matrices, tensor computes on all at once '
-        '(needs flash attention), none uses the main GPU alone.',
+        'layer spreads layers over all GPUs, row splits matrices (slow over a slow bus), tensor computes on all at '
+        'once (needs flash attention and a fast bus), none uses the main GPU alone.',
         group='GPU',
     )
     main_gpu: int = needs_reload(
@@ -182,7 +190,8 @@ class LoadSettings(BaseModel):
     devices: tuple[str, ...] = needs_reload(
         (),
         'Devices',
-        'The devices that are used, by name, such as ROCm0 or Vulkan1; empty uses all GPUs.',
+        'The devices that are used, by name, such as ROCm0 or Vulkan1; empty uses all GPUs. Fewer devices have less '
+        'memory.',
         group='GPU',
         max_length=16,
     )
@@ -199,7 +208,8 @@ class LoadSettings(BaseModel):
     tensor_overrides: tuple[str, ...] = needs_reload(
         (),
         'Tensor placement',
-        'Where tensors go, as PATTERN=DEVICE with a regular expression for their names, such as ffn_.*_exps=CPU.',
+        'Where tensors go, as PATTERN=DEVICE with a regular expression for their names, such as ffn_.*_exps=CPU; the '
+        'first that matches counts. What is kept on the CPU frees GPU memory and is slower.',
         group='Expert',
         max_length=64,
     )
@@ -207,7 +217,7 @@ class LoadSettings(BaseModel):
         (),
         'Metadata overrides',
         'Values that replace those of the file, as KEY=TYPE:VALUE with int, float, bool or str, '
-        'such as qwen3moe.expert_used_count=int:4.',
+        'such as qwen3moe.expert_used_count=int:4. A wrong value costs sense, or the load.',
         group='Expert',
         max_length=64,
     )
@@ -220,7 +230,8 @@ class LoadSettings(BaseModel):
     rope_scaling: Literal['model', 'none', 'linear', 'yarn', 'longrope'] = needs_reload(
         'model',
         'Context extension',
-        'How the model is stretched past the length it was trained with; model takes what its file says.',
+        'How the model is stretched past the length it was trained with, at some loss also for short chats; model '
+        'takes what its file says.',
         group='Context extension',
     )
     rope_freq_base: float = needs_reload(
@@ -235,7 +246,8 @@ class LoadSettings(BaseModel):
     rope_freq_scale: float = needs_reload(
         0.0,
         'RoPE frequency scale',
-        "0 takes the model's own; 0.5 doubles the context at some loss.",
+        "0 takes the model's own, with linear and yarn what the context length needs; 0.5 doubles the context at some "
+        'loss.',
         group='Context extension',
         step=0.05,
         ge=0,
@@ -295,7 +307,8 @@ class LoadSettings(BaseModel):
     loras: tuple[str, ...] = live(
         (),
         'LoRA adapters',
-        'Files that change how the model writes, as FILE or FILE=SCALE with 1 for full strength.',
+        'Files that change how the model writes, as FILE or FILE=SCALE with 1 for full strength; FILE may lie beside '
+        'the model. They cost their size in memory and a little speed; after a change chats are read anew.',
         group='Expert',
         max_length=16,
     )
@@ -309,3 +322,7 @@ class LoadSettings(BaseModel):
     def seats(self, *, each_costs: bool) -> int:
         """Return how many sequences a context is made for: room to raise `n_slots` live, where a seat costs nothing."""
         return self.n_slots if each_costs else max(self.n_slots, FREE_SEATS)
+
+    def for_reading(self) -> Self:
+        """Return the settings for a model that will not write: its context for replies is as small as can be."""
+        return self.model_copy(update={'n_ctx': 256, 'n_batch': 32, 'n_slots': 1, 'cache_ram': 0, 'draft': 'off'})

@@ -1,180 +1,223 @@
-"""How much memory a model will take, before it is loaded, and how much there is.
+"""Whether a model fits into the memory there is, what would make it fit, and what "as much as fits" comes to.
 
-Formulas follow llama.cpp for plain and grouped-query attention; one KV cache is shared by all slots.
+All of it is worked out with the formula of `inference.footprint`; `devices` are those of the machine, the RAM among
+them, as `inference.dry_run.find_devices` finds them and `after_unloading` expects them.
 """
 
-import itertools
-from dataclasses import dataclass
-from pathlib import Path
-
-import psutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from inference.errors import NotEnoughMemory
+from inference.footprint import STEP, MemoryPlan, effective_n_ctx, estimate
+from inference.free_memory import RAM, DeviceMemory, free_memory
 from inference.gguf import Header
-from inference.gguf_reader import TENSOR_TYPES
-from inference.settings import KVType, LoadSettings
+from inference.load_settings import ALL_LAYERS, FITS, LAYERS_THAT_FIT
+from inference.placement import gpu_layers, used_gpus
+from inference.settings import LoadSettings
 
-_STEP = 256  # llama.cpp rounds the cells of a KV cache up to this
-_MOST_UBATCH = 512  # tokens that are computed at once, however large a batch is
-_LONGEST = 1 << 20
-_BLOCKS = {name.lower(): (block, n_bytes) for name, block, n_bytes in TENSOR_TYPES.values()}
+MARGIN, MOST_MARGIN = 8, 1 << 30
+"""What "as much as fits" leaves free of each device: an eighth, but at most 1 GiB.
+
+It is for what no plan counts: the tables of the vocabulary, a driver's own memory, and other programs.
+"""
+COMFORTABLE = 8192
+"""Tokens of context that are seen to before layers are put on a GPU, where both are to be as much as fits."""
+
+__all__ = [
+    'Fit', 'MemoryPlan', 'Remedy', 'calibrated', 'effective_n_ctx', 'estimate', 'fit_label', 'fits', 'free_memory',
+    'largest_n_ctx', 'margin', 'most_gpu_layers', 'remedies', 'require_fit', 'resolve', 'size',
+]  # fmt: skip
+
+USABLE = 1024
+"""Tokens of context below which it is no remedy to have no more."""
+
+Fit = Literal['fits', 'tight', 'partly on the GPU', 'does not fit']
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class MemoryEstimate:
-    """Bytes for the weights, the KV cache and the scratch memory of a computation."""
+class Remedy:
+    """A change of settings that makes a model fit, and its words for the middle of a sentence."""
 
-    weights: int
-    kv_cache: int
-    compute: int
-
-    @property
-    def total(self) -> int:
-        """All three together."""
-        return self.weights + self.kv_cache + self.compute
+    changes: Mapping[str, Any]
+    text: str
 
 
-def estimate(header: Header, settings: LoadSettings, *, n_slots: int = 1) -> MemoryEstimate:
-    """Tell what loading takes.
+def resolve(
+    header: Header, settings: LoadSettings, devices: Sequence[DeviceMemory], *, n_slots: int = 1
+) -> LoadSettings:
+    """Turn "as much as fits" into numbers: first the layers on GPUs, then the context that still fits with them."""
+    if settings.n_gpu_layers == LAYERS_THAT_FIT:
+        known = settings if settings.n_ctx != FITS else _with(settings, n_ctx=COMFORTABLE)
+        layers = most_gpu_layers(header, known, devices, n_slots=n_slots)
+        settings = _with(settings, n_gpu_layers=layers)
+    if settings.n_ctx == FITS:
+        settings = _with(settings, n_ctx=largest_n_ctx(header, settings, devices, n_slots=n_slots) or STEP)
+    return settings
 
-    Weights count in full even where the file is mapped: they must stay in memory to be fast.
-    Flash attention `auto` counts as off, as on a CPU; that is the larger number.
+
+def largest_n_ctx(header: Header, settings: LoadSettings, devices: Sequence[DeviceMemory], *, n_slots: int = 1) -> int:
+    """Return the longest context, a multiple of 256, that fits and leaves the margin; 0 if none does."""
+    longest = effective_n_ctx(header, _with(settings, n_ctx=0))
+
+    def fits(steps: int) -> bool:
+        return _fits(header, _with(settings, n_ctx=steps * STEP), devices, n_slots)
+
+    return _most(fits, longest // STEP) * STEP
+
+
+def most_gpu_layers(
+    header: Header, settings: LoadSettings, devices: Sequence[DeviceMemory], *, n_slots: int = 1
+) -> int:
+    """Return how many layers, the output counted as one, fit on the GPUs beside their margin; 0 if none does."""
+    every = gpu_layers(header, _with(settings, n_gpu_layers=ALL_LAYERS))
+    gpus = [device for device in devices if device.is_gpu]
+
+    def fits(layers: int) -> bool:
+        plan = estimate(header, _with(settings, n_gpu_layers=layers), n_slots=n_slots, devices=devices)
+        return all(gpu.has(plan.on(gpu.name).total + margin(gpu)) for gpu in gpus if plan.on(gpu.name).total)
+
+    return _most(fits, every) if used_gpus(_with(settings, n_gpu_layers=ALL_LAYERS), devices) else 0
+
+
+def margin(device: DeviceMemory) -> int:
+    """Return the bytes of a device that "as much as fits" leaves free."""
+    return min(device.free // MARGIN, MOST_MARGIN)
+
+
+def fits(plan: MemoryPlan, devices: Sequence[DeviceMemory], *, with_margin: bool = False) -> bool:
+    """Whether every device has what the plan asks of it; a GPU inside the processor takes it from the RAM."""
+    return not _short(plan, devices, with_margin=with_margin)
+
+
+def fit_label(header: Header, settings: LoadSettings, devices: Sequence[DeviceMemory], *, n_slots: int = 1) -> Fit:
+    """Say in a few words how a model fits; "tight" leaves less than the margin."""
+    settings = resolve(header, settings, devices, n_slots=n_slots)
+    plan = estimate(header, settings, n_slots=n_slots, devices=devices)
+    split = bool(used_gpus(settings, devices)) and 0 < gpu_layers(header, settings) <= header.n_layer
+    if fits(plan, devices):
+        return 'partly on the GPU' if split else 'fits' if fits(plan, devices, with_margin=True) else 'tight'
+    fewer = _with(settings, n_gpu_layers=most_gpu_layers(header, settings, devices, n_slots=n_slots))
+    helps = fewer.n_gpu_layers < gpu_layers(header, settings) and _fits(header, fewer, devices, n_slots, tight=True)
+    return 'partly on the GPU' if helps and fewer.n_gpu_layers else 'does not fit'
+
+
+def require_fit(
+    header: Header,
+    settings: LoadSettings,
+    devices: Sequence[DeviceMemory],
+    *,
+    n_slots: int = 1,
+    plan: MemoryPlan | None = None,
+) -> None:
+    """Refuse to load what would end in the system killing the app; `plan` is a better one than the formula's.
+
+    Raises NotEnoughMemory, which names the settings that would make it fit.
     """
-    n_ctx = effective_n_ctx(header, settings)
-    return MemoryEstimate(
-        weights=header.size,
-        kv_cache=_kv_cache(header, n_ctx, settings.type_k, settings.type_v),
-        compute=_compute(header, n_ctx, settings, n_slots),
-    )
-
-
-def effective_n_ctx(header: Header, settings: LoadSettings) -> int:
-    """Return the cells a context really gets: at most the trained length, rounded up to a multiple of 256."""
-    trained = header.n_ctx_train or _LONGEST
-    return _rounded_up(min(settings.n_ctx or header.n_ctx_train or _STEP, trained))
-
-
-def largest_n_ctx(header: Header, settings: LoadSettings, free: int, *, n_slots: int = 1) -> int:
-    """Return the longest context, a multiple of 256, that fits into `free` bytes; 0 if none does."""
-    smallest, next_one = (
-        estimate(header, settings.model_copy(update={'n_ctx': n_ctx}), n_slots=n_slots).total
-        for n_ctx in (_STEP, 2 * _STEP)
-    )
-    longest = _rounded_up(header.n_ctx_train or _LONGEST)
-    if free < smallest:
-        return 0
-    if next_one == smallest:
-        return longest
-    return min(longest, ((free - smallest) // (next_one - smallest) + 1) * _STEP)
-
-
-def require_fit(header: Header, settings: LoadSettings, free: int, *, n_slots: int = 1) -> None:
-    """Refuse to load what would end in the system killing the app."""
-    need = estimate(header, settings, n_slots=n_slots)
-    if need.total <= free:
+    formula = estimate(header, settings, n_slots=n_slots, devices=devices)
+    plan = plan or formula
+    short = _short(plan, devices)
+    if not short:
         return
+    seen = calibrated(devices, formula, plan)
+    found = [remedy.text for remedy in remedies(header, settings, seen, n_slots=n_slots)]
+    ways_out = (
+        f'It fits with {", or with ".join(found)}.' if found else 'Close other programs or choose a smaller model.'
+    )
     raise NotEnoughMemory(
-        f'{header.name} needs about {_size(need.total)} of memory ({_size(need.weights)} for the weights, '
-        f'{_size(need.kv_cache)} for a context of {effective_n_ctx(header, settings):,} tokens, '
-        f'{_size(need.compute)} to compute), but {_size(free)} are free. '
-        + _way_out(largest_n_ctx(header, settings, free, n_slots=n_slots))
+        ' '.join(_shortage(header, plan, device, n_bytes) for device, n_bytes in short.items()) + f' {ways_out}'
     )
 
 
-def free_memory(root: Path = Path('/')) -> int:
-    """Return the bytes that can be used now; in a container no more than its limit leaves."""
-    available: int = psutil.virtual_memory().available
-    return max(0, min([available, *_left_in_cgroups(root)]))
+def calibrated(devices: Sequence[DeviceMemory], formula: MemoryPlan, better: MemoryPlan) -> tuple[DeviceMemory, ...]:
+    """Return the devices with as much free as makes the formula come to the conclusions of a better plan."""
+    shares = {
+        device: formula.on(device.name).total / max(1, better.on(device.name).total)
+        for device in devices
+        if better.on(device.name).total
+    }
+    return tuple(replace(device, free=int(device.free * shares.get(device, 1))) for device in devices)
 
 
-def _kv_cache(header: Header, n_ctx: int, type_k: KVType, type_v: KVType) -> int:
-    def cell(n_head: int) -> int:
-        return _row_size(type_k, n_head * header.key_length) + _row_size(type_v, n_head * header.value_length)
-
-    heads = header.n_head_kv
-    if isinstance(heads, int):
-        return n_ctx * header.n_layer * cell(heads)
-    return n_ctx * sum(map(cell, heads[: header.n_layer]))
-
-
-def _row_size(kind: str, n_elements: int) -> int:
-    block, n_bytes = _BLOCKS[kind]
-    return -(-n_elements // block) * n_bytes
+def remedies(
+    header: Header, settings: LoadSettings, devices: Sequence[DeviceMemory], *, n_slots: int = 1
+) -> tuple[Remedy, ...]:
+    """Return the changes of one or two settings that make a model fit, each by itself, what costs least first."""
+    return tuple(
+        remedy
+        for remedy in _candidates(header, settings, devices, n_slots)
+        if _fits(header, _with(settings, **remedy.changes), devices, n_slots)
+    )
 
 
-def _compute(header: Header, n_ctx: int, settings: LoadSettings, n_slots: int) -> int:
-    """Estimate the largest buffers that live at once, a little on the large side."""
-    n_ubatch = min(settings.n_batch, _MOST_UBATCH)
-    logits = 2 * n_slots * header.n_vocab * 4
-    scratch = n_ubatch * 4 * (2 * _widest_layer(header) + 8 * header.n_embd)
-    if settings.flash_attn == 'on':
-        return logits + scratch + n_ubatch * n_ctx * 2
-    heads = header.n_head if isinstance(header.n_head, int) else max(header.n_head, default=0)
-    return logits + scratch + n_ubatch * n_ctx * 4 * (heads + 1)
+def _candidates(
+    header: Header, settings: LoadSettings, devices: Sequence[DeviceMemory], n_slots: int
+) -> Iterator[Remedy]:
+    has_gpus = bool(used_gpus(settings, devices))
+    if (n_ctx := largest_n_ctx(header, settings, devices, n_slots=n_slots)) >= USABLE:
+        yield Remedy(changes={'n_ctx': n_ctx}, text=f'a context length of {n_ctx:,}')
+    if settings.flash_attn != 'on':
+        yield Remedy(changes={'flash_attn': 'on'}, text='flash attention on')
+    if settings.type_k == settings.type_v == 'f16':
+        changes = {'type_k': 'q8_0', 'type_v': 'q8_0', 'flash_attn': 'on'}
+        yield Remedy(changes=changes, text='K and V cache of type q8_0 with flash attention on')
+    if has_gpus and header.n_expert:
+        layers = _least_cpu_moe(header, settings, devices, n_slots)
+        yield Remedy(changes={'n_cpu_moe': layers}, text=f'the experts of {layers} layers on the CPU')
+    if has_gpus:
+        layers = most_gpu_layers(header, settings, devices, n_slots=n_slots)
+        yield Remedy(changes={'n_gpu_layers': layers}, text=f'{layers} GPU layers')
 
 
-def _widest_layer(header: Header) -> int:
-    match header.metadata.get(f'{header.architecture}.feed_forward_length'):
-        case int(width) if width > 0:
-            return width
-        case tuple(widths):
-            return max((width for width in widths if isinstance(width, int)), default=0)
-    return 4 * header.n_embd
+def _least_cpu_moe(header: Header, settings: LoadSettings, devices: Sequence[DeviceMemory], n_slots: int) -> int:
+    def still_too_large(layers: int) -> bool:
+        return not _fits(header, _with(settings, n_cpu_moe=layers), devices, n_slots)
+
+    return min(header.n_layer, _most(still_too_large, header.n_layer) + 1)
 
 
-def _rounded_up(n_ctx: int) -> int:
-    return -(-n_ctx // _STEP) * _STEP
+def _fits(
+    header: Header, settings: LoadSettings, devices: Sequence[DeviceMemory], n_slots: int, *, tight: bool = False
+) -> bool:
+    plan = estimate(header, settings, n_slots=n_slots, devices=devices)
+    return fits(plan, devices, with_margin=not tight)
 
 
-def _way_out(n_ctx: int) -> str:
-    if n_ctx:
-        return f'A context length of {n_ctx:,} fits.'
-    return 'No context length fits: close other programs or choose a smaller model.'
+def _most(holds: Callable[[int], bool], most: int) -> int:
+    """Return the largest number up to `most` for which a condition holds that ends somewhere; 0 if never."""
+    low, high = 0, most
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if holds(middle) else (low, middle - 1)
+    return low
 
 
-def _size(n_bytes: int) -> str:
+def _short(plan: MemoryPlan, devices: Sequence[DeviceMemory], *, with_margin: bool = False) -> dict[DeviceMemory, int]:
+    """Return the devices that have too little, with what is asked of them."""
+    asked = {device: plan.on(device.name).total for device in devices}
+    shared = sum(n_bytes for device, n_bytes in asked.items() if device.shares_ram)
+    asked |= {device: n_bytes + shared for device, n_bytes in asked.items() if device.name == RAM}
+    return {
+        device: n_bytes
+        for device, n_bytes in asked.items()
+        if n_bytes and not device.has(n_bytes + with_margin * margin(device))
+    }
+
+
+def _shortage(header: Header, plan: MemoryPlan, device: DeviceMemory, n_bytes: int) -> str:
+    need = plan.on(device.name)
+    where = f' on {device.name}' if device.is_gpu else ''
+    return (
+        f'{header.name} needs about {size(n_bytes)} of memory{where} ({size(need.weights)} for the weights, '
+        f'{size(need.kv_cache)} for a context of {plan.n_ctx:,} tokens, {size(need.compute)} to compute), '
+        f'but {size(device.free)} are free.'
+    )
+
+
+def size(n_bytes: int) -> str:
+    """Return a number of bytes in words."""
     return f'{n_bytes / 2**30:.1f} GiB' if n_bytes >= 2**30 else f'{n_bytes / 2**20:.0f} MiB'
 
 
-def _left_in_cgroups(root: Path) -> list[int]:
-    """Return what the memory limits around this process leave, from its own control group up to the topmost."""
-    limits = [_left(group, version) for group, version in _cgroups(root)]
-    return [left for left in limits if left is not None]
-
-
-def _cgroups(root: Path) -> list[tuple[Path, int]]:
-    found: list[tuple[Path, int]] = []
-    for line in _read(root / 'proc' / 'self' / 'cgroup').splitlines():
-        number, controllers, path = [*line.split(':', 2), '', ''][:3]
-        version = 2 if number == '0' and not controllers else 1 if 'memory' in controllers.split(',') else 0
-        if not version:
-            continue
-        top = root / 'sys' / 'fs' / 'cgroup' / ('memory' if version == 1 else '')
-        below = top / path.lstrip('/')
-        found += [(group, version) for group in (below, *below.parents) if group.is_relative_to(top)]
-    return found
-
-
-def _left(group: Path, version: int) -> int | None:
-    limit_name, used_name, cache_name = (
-        ('memory.max', 'memory.current', 'inactive_file')
-        if version == 2
-        else ('memory.limit_in_bytes', 'memory.usage_in_bytes', 'total_inactive_file')
-    )
-    limit, used = _read(group / limit_name).strip(), _read(group / used_name).strip()
-    if not limit.isdigit() or not used.isdigit():  # "max", or no limit file at this level
-        return None
-    return int(limit) - int(used) + _stat(group / 'memory.stat', cache_name)
-
-
-def _stat(path: Path, name: str) -> int:
-    """Return a number of memory.stat: file cache that the system takes back when a program needs memory."""
-    words = _read(path).split()
-    return next((int(value) for key, value in itertools.pairwise(words) if key == name and value.isdigit()), 0)
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text()
-    except OSError:
-        return ''
+def _with(settings: LoadSettings, **changes: Any) -> LoadSettings:
+    return settings.model_copy(update=changes)

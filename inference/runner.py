@@ -10,22 +10,29 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
-from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from llama_cpp import llama_cpp as C  # noqa: N812 (the name of its language)
 
+from inference.adapters import Adapters
 from inference.drafting import MOST_DRAFT
 from inference.errors import ContextLost, DecodeFailed, InvalidRequest, LoadCancelled, LoadFailed, ModelUnloaded
-from inference.library import LIBRARY_LOG, check_settings, context_params, default_threads, model_params
+from inference.library import (
+    LIBRARY_LOG,
+    check_settings,
+    context_failure,
+    context_params,
+    load_failure,
+    model_params,
+    set_threads,
+)
 from inference.prompt_cache import State
-from inference.sampling import has_penalties, penalize, sampler_chain
+from inference.sampler import Sampler, piece_of, read_vocabulary
 from inference.scheduler import Work
-from inference.settings import LoadSettings, SamplingSettings
+from inference.settings import LoadSettings
 
-PIECE_BYTES = 256
 TOKENIZE_LIMIT = 64_000_000
 """Characters; far above any context, far below what overflows the library's 32-bit lengths."""
 COUNTED_AT_ONCE = 4096
@@ -33,6 +40,7 @@ COUNTED_AT_ONCE = 4096
 
 
 INVALID_BATCH = -1
+LIVE = ('n_threads', 'n_threads_batch', 'loras')
 
 
 class Decoded(Enum):
@@ -43,41 +51,30 @@ class Decoded(Enum):
     ABORTED = 2
 
 
-class Sampler:
-    """One request's chain; freed with the object."""
-
-    def __init__(self, settings: SamplingSettings) -> None:
-        self.settings = settings
-        self.penalizes = has_penalties(settings)
-        self.chain = C.llama_sampler_chain_init(C.llama_sampler_chain_default_params())
-        for name, arguments in sampler_chain(settings):
-            C.llama_sampler_chain_add(self.chain, getattr(C, f'llama_sampler_init_{name}')(*arguments))
-
-    def __del__(self) -> None:
-        C.llama_sampler_free(self.chain)
-
-
 class ModelRunner:
     """A model with its context: does what it is told, decides nothing."""
 
-    def __init__(self, model: Any, new_context: Callable[[], Any], *, n_slots: int, drafts: bool) -> None:
-        self._model, self._new_context = model, new_context
-        self.n_slots, self._most_samples = n_slots, n_slots * (1 + MOST_DRAFT if drafts else 1)
+    def __init__(self, model: Any, path: Path, settings: LoadSettings) -> None:
+        self._model, self._path, self._settings = model, path, settings
+        self._before_close: list[Callable[[], None]] = []
+        self.n_slots = settings.seats(each_costs=_has_state(model))
+        self._most_samples = self.n_slots * (1 + MOST_DRAFT if settings.draft == 'on' else 1)
         self._in_use, self._closed = threading.Lock(), False
         self._abort = ctypes.create_string_buffer(2)
-        self._abort_callback = _native_abort_callback()
+        self._abort_callback = native_abort_callback()
         self._context: Any = None
-        self._threads: tuple[int, int] | None = None
-        self._take(new_context())
-        self.drafts = drafts and not self.is_exact
+        self._adapters: Adapters
+        self._fingerprint = ''
+        self._make_context()
+        self.drafts = settings.draft == 'on' and not self.is_exact
         self._vocab = C.llama_model_get_vocab(model)
         self.n_vocab: int = C.llama_vocab_n_tokens(self._vocab)
-        self.pieces = [self._piece(token, special=False) for token in range(self.n_vocab)]
+        self.vocabulary = read_vocabulary(model)
+        self.pieces, self.ends = self.vocabulary.pieces, self.vocabulary.ends
         self.special = frozenset(t for t in range(self.n_vocab) if self._is_special(t))
-        self.ends = frozenset(t for t in range(self.n_vocab) if C.llama_vocab_is_eog(self._vocab, t))
         self.n_ctx: int = C.llama_n_ctx_seq(self._context)
         self.n_batch: int = min(C.llama_n_batch(self._context), self.n_ctx)
-        self._batch = _Batch(self.n_batch)
+        self._batch = Batch(self.n_batch)
 
     @classmethod
     def load(cls, path: Path, settings: LoadSettings, *, on_progress: Callable[[float], bool]) -> Self:
@@ -102,21 +99,26 @@ class ModelRunner:
             C.llama_model_free(model) if model else None
             raise LoadCancelled
         if not model:
-            raise LoadFailed(
-                f'llama.cpp could not load {path.name}: {LIBRARY_LOG.reason()} '
-                'Pick another file, or update the app if this model is newer than it.'
-            )
-        drafts, n_slots = settings.draft == 'on', settings.seats(each_costs=_has_state(model))
+            raise load_failure(path.name)
+        if C.llama_vocab_type(C.llama_model_get_vocab(model)) == C.LLAMA_VOCAB_TYPE_NONE:
+            C.llama_model_free(model)
+            raise LoadFailed(f'{path.name} has no tokenizer, so it cannot read text. Choose a language model.')
         try:
-            return cls(model, partial(_context, model, path.name, settings, n_slots), n_slots=n_slots, drafts=drafts)
+            return cls(model, path, settings)
         except LoadFailed:
             C.llama_model_free(model)
             raise
 
     @property
+    def model(self) -> Any:
+        """The library's pointer, for what else is made of the model; see `before_close`."""
+        return self._model
+
+    @property
     def is_exact(self) -> bool:
         """Whether the memory of a sequence cannot be cut just anywhere: it holds a state, or a window that moves on."""
-        return _has_state(self._model) or bool(C.llama_model_n_swa(self._model))
+        has_window = bool(C.llama_model_n_swa(self._model)) and not self._settings.swa_full
+        return _has_state(self._model) or has_window
 
     @property
     def chat_template(self) -> str | None:
@@ -134,8 +136,8 @@ class ModelRunner:
         """The text of the token that ends a text; empty if the model has none."""
         return self._special_text(C.llama_vocab_eos(self._vocab))
 
-    def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
-        """Return the token ids of `text`; safe on any thread."""
+    def tokenize(self, text: str, *, add_special: bool, parse_special: bool, ends: bool = False) -> list[int]:
+        """Return the token ids of `text`, with what the model wants after every text if it `ends`; on any thread."""
         data = text.encode('utf-8', 'replace')
         if len(data) > TOKENIZE_LIMIT:
             raise InvalidRequest(f'The text has {len(data):,} bytes; at most {TOKENIZE_LIMIT:,} can be read.')
@@ -147,8 +149,8 @@ class ModelRunner:
             tokens = (C.llama_token * -count)()
             count = self._tokenize(data, tokens, add_special, parse_special)
         # The end that some models want after every text has no place where a reply is to follow.
-        ends = add_special and C.llama_vocab_get_add_eos(self._vocab)
-        ids: list[int] = tokens[: count - ends]
+        open_end = add_special and not ends and C.llama_vocab_get_add_eos(self._vocab)
+        ids: list[int] = tokens[: count - open_end]
         return ids
 
     def count_tokens(self, text: str, *, parse_special: bool) -> int:
@@ -160,6 +162,13 @@ class ModelRunner:
         """Return the text that tokens make; safe on any thread."""
         return b''.join(self.pieces[token] for token in tokens).decode('utf-8', 'replace')
 
+    def show(self, texts: Iterable[str]) -> None:
+        """Let these control tokens have a text of their own, which is empty otherwise; before the first reply."""
+        for text in texts:
+            tokens = self.tokenize(text, add_special=False, parse_special=True)
+            if len(tokens) == 1 and tokens[0] in self.special:
+                self.pieces[tokens[0]] = text.encode()
+
     def keep(self, slot_id: int, length: int) -> int:
         """Drop all but the first `length` tokens of a slot; returns how many really stay.
 
@@ -168,10 +177,22 @@ class ModelRunner:
         self._check_slot(slot_id)
         if length == self.length(slot_id):
             return length
-        if length and self._can_cut(slot_id, length) and C.llama_memory_seq_rm(self._memory, slot_id, length, -1):
+        if length and self.can_cut(slot_id, length) and C.llama_memory_seq_rm(self._memory, slot_id, length, -1):
             return length
         C.llama_memory_seq_rm(self._memory, slot_id, 0, -1)
         return 0
+
+    def can_cut(self, slot_id: int, length: int) -> bool:
+        """Return whether `keep` can drop what comes after the first `length` tokens, and nothing else.
+
+        NOTE: a sliding window that has moved past `length` says yes to a cut, but its cells are gone.
+        """
+        held = self.length(slot_id)
+        if _has_state(self._model):
+            return length == held
+        window: int = C.llama_model_n_swa(self._model)
+        first: int = C.llama_memory_seq_pos_min(self._memory, slot_id)
+        return length <= held and (not window or first <= max(0, length - window))
 
     def length(self, slot_id: int) -> int:
         """Return how many tokens of a slot the KV cache holds."""
@@ -220,14 +241,7 @@ class ModelRunner:
 
     def sample(self, row: int, sampler: Sampler, window: Sequence[int]) -> int:
         """Sample the token that follows row `row` of the last batch; `window` ends with the latest token."""
-        logits = C.llama_get_logits_ith(self._context, row)
-        if not logits:
-            raise DecodeFailed('llama.cpp computed no scores for this step. Load the model again.')
-        if sampler.penalizes:
-            # Every prompt has ended turns in it; to penalize their token would make replies that never end.
-            penalize(np.ctypeslib.as_array(logits, (self.n_vocab,)), window, sampler.settings, self.ends)
-        token: int = C.llama_sampler_sample(sampler.chain, self._context, row)
-        return token
+        return sampler.sample(self._context, row, window)
 
     def finite_logits(self, row: int) -> bool:
         """Return whether the scores of a row are numbers, which they are not with a broken kernel or file."""
@@ -242,35 +256,56 @@ class ModelRunner:
         """Let the next batch run."""
         self._abort[0] = b'\0'
 
-    def set_threads(self, settings: LoadSettings) -> None:
-        """Change how many threads compute replies and prompts, from the next batch on."""
-        n_threads = settings.n_threads or default_threads()
-        self._threads = n_threads, settings.n_threads_batch or n_threads
-        C.llama_set_n_threads(self._context, *self._threads)
+    def adjust(self, settings: LoadSettings) -> bool:
+        """Apply threads and LoRA adapters from the next batch on; return whether the model computes differently now.
+
+        Raises LoadFailed or InvalidModelFile for an adapter that does not fit; the others stay as they were.
+        """
+        adapters = self._adapters.apply(settings.loras)
+        changed = adapters != self._fingerprint
+        self._fingerprint = adapters
+        self._settings = self._settings.model_copy(update={name: getattr(settings, name) for name in LIVE})
+        set_threads(self._context, self._settings)
+        return changed
 
     def rebuild(self) -> None:
         """Make a new context in place of one that failed; every slot is empty then. Raises LoadFailed."""
         with self._in_use:
-            C.llama_free(self._context)
-            self._context = None
-            self._take(self._new_context())
+            self._free_context()
+            self._make_context()
+        self.adjust(self._settings)
+
+    def before_close(self, free: Callable[[], None]) -> None:
+        """Call `free` before the model goes: for another context that was made of it."""
+        self._before_close.append(free)
 
     def close(self) -> None:
-        """Give the memory back; the context goes before the model, or the library crashes."""
+        """Give the memory back; contexts go before the model, or the library crashes."""
         with self._in_use:
             if self._closed:
                 return
             self._closed = True
-            C.llama_free(self._context) if self._context else None
+            for free in self._before_close:
+                free()
+            self._free_context()
             C.llama_model_free(self._model)
             self._batch.free()
         _return_memory()
 
-    def _take(self, context: Any) -> None:
-        self._context, self._memory = context, C.llama_get_memory(context)
-        if self._threads:
-            C.llama_set_n_threads(context, *self._threads)
-        C.llama_set_abort_callback(context, self._abort_callback, ctypes.addressof(self._abort))
+    def _make_context(self) -> None:
+        params = context_params(self._model, self._settings, self.n_slots, n_outputs_max=self._most_samples)
+        self._context = C.llama_init_from_model(self._model, params)
+        if not self._context:
+            raise context_failure(self._path.name, params.n_ctx)
+        self._memory, self._fingerprint = C.llama_get_memory(self._context), ''
+        self._adapters = Adapters(self._model, self._context, self._path)
+        C.llama_set_abort_callback(self._context, self._abort_callback, ctypes.addressof(self._abort))
+
+    def _free_context(self) -> None:
+        if self._context:
+            self._adapters.close()
+            C.llama_free(self._context)
+            self._context = None
 
     def _tokenize(self, data: bytes, tokens: ctypes.Array[ctypes.c_int32], *flags: bool) -> int:
         """Return how many tokens there are, negative if `tokens` is too short for them."""
@@ -280,26 +315,14 @@ class ModelRunner:
             count: int = C.llama_tokenize(self._vocab, data, len(data), tokens, len(tokens), *flags)
             return count
 
-    def _piece(self, token: int, *, special: bool) -> bytes:
-        buffer = ctypes.create_string_buffer(PIECE_BYTES)
-        size = C.llama_token_to_piece(self._vocab, token, buffer, PIECE_BYTES, 0, special)
-        if size < 0:
-            buffer = ctypes.create_string_buffer(-size)
-            size = C.llama_token_to_piece(self._vocab, token, buffer, -size, 0, special)
-        return buffer.raw[:size]
-
     def _is_special(self, token: int) -> bool:
         special = C.LLAMA_TOKEN_ATTR_CONTROL | C.LLAMA_TOKEN_ATTR_USER_DEFINED
         return bool(C.llama_vocab_get_attr(self._vocab, token) & special)
 
     def _special_text(self, token: int) -> str:
-        return self._piece(token, special=True).decode('utf-8', 'replace') if 0 <= token < self.n_vocab else ''
-
-    def _can_cut(self, slot_id: int, length: int) -> bool:
-        """A sliding window that has moved past `length` says yes to a cut, but its cells are gone."""
-        window: int = C.llama_model_n_swa(self._model)
-        first: int = C.llama_memory_seq_pos_min(self._memory, slot_id)
-        return length <= self.length(slot_id) and (not window or first <= max(0, length - window))
+        return (
+            piece_of(self._vocab, token, special=True).decode('utf-8', 'replace') if 0 <= token < self.n_vocab else ''
+        )
 
     def _check(self, batch: Sequence[Work[Any]]) -> None:
         """Refuse what llama.cpp would answer by ending the process."""
@@ -319,7 +342,7 @@ class ModelRunner:
             raise DecodeFailed(f'There is no slot {slot_id}.')
 
 
-class _Batch:
+class Batch:
     """A `llama_batch` with views on its arrays."""
 
     def __init__(self, size: int) -> None:
@@ -351,24 +374,12 @@ def _bytes_of(state: State) -> Any:
     return state.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
 
 
-def _context(model: Any, name: str, settings: LoadSettings, n_slots: int) -> Any:
-    if C.llama_vocab_type(C.llama_model_get_vocab(model)) == C.LLAMA_VOCAB_TYPE_NONE:
-        raise LoadFailed(f'{name} has no tokenizer, so it cannot read text. Choose a language model.')
-    params = context_params(model, settings, n_slots)
-    context = C.llama_init_from_model(model, params)
-    if context:
-        return context
-    reason = LIBRARY_LOG.reason()
-    way_out = 'A shorter context length needs less memory.' if 'alloc' in reason else 'Check the load settings.'
-    raise LoadFailed(f'llama.cpp could not make a context of {params.n_ctx:,} tokens for {name}: {reason} {way_out}')
-
-
 def _has_state(model: Any) -> bool:
     """Return whether each sequence has a state of fixed size, as in recurrent and hybrid models."""
     return bool(C.llama_model_is_recurrent(model) or C.llama_model_is_hybrid(model))
 
 
-def _native_abort_callback() -> Any:
+def native_abort_callback() -> Any:
     """Return C's `strlen` as the abort callback: 0 for an empty string is 'go on'; no Python, no GIL.
 
     It is called for every node of the graph, hundreds of times a token.

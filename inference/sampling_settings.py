@@ -315,7 +315,7 @@ class SamplingSettings(BaseModel):
     grammar_triggers: tuple[str, ...] = live(
         (),
         'Grammar triggers',
-        'The grammar or schema begins with the first of these texts in the reply; without any, with its first token.',
+        'The grammar or schema begins after the first of these texts in the reply; without any, with its first token.',
         group='Structure',
         max_length=16,
     )

@@ -6,7 +6,7 @@ All slots share the cells of one KV cache; a request is admitted by what its pro
 
 from bisect import bisect_left
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -127,16 +127,23 @@ class Scheduler(Generic[R]):
             return request
         return None
 
-    def seat(self, request: R, *, copies: bool) -> Seat[R]:
-        """Choose the free slot that holds most of the prompt; with `copies`, a busy one that holds more lends it."""
+    def seat(self, request: R, can_cut: Callable[[Slot[R], int], bool], *, copies: bool) -> Seat[R]:
+        """Choose the free slot that holds most of the prompt; with `copies`, a busy one that holds more lends it.
+
+        `can_cut` tells whether a slot can be cut to a length; what cannot be is of no use.
+        """
+
+        def known(slot: Slot[R]) -> int:
+            # One token at least has to be computed: its scores give the first token of the reply.
+            length = min(common_prefix(slot.tokens, request.prompt), len(request.prompt) - 1)
+            return length if length == len(slot.tokens) or can_cut(slot, length) else 0
+
         free = [slot for slot in self.slots if not slot.request]
-        best = max(free, key=lambda slot: (self._known(slot, request), not slot.tokens, -slot.used))
-        seat = Seat(best, best, self._known(best, request))
-        lenders = self.running if copies else []
-        lender = max(lenders, key=lambda slot: self._known(slot, request), default=best)
-        if self._known(lender, request) > seat.length:
-            return Seat(self.spare(), lender, self._known(lender, request))
-        return seat
+        best = max(free, key=lambda slot: (known(slot), not slot.tokens, -slot.used))
+        lender = max(self.running, key=known, default=best) if copies else best
+        if known(lender) > known(best):
+            return Seat(self.spare(), lender, known(lender))
+        return Seat(best, best, known(best))
 
     def spare(self) -> Slot[R]:
         """Return the free slot whose tokens are missed least: an empty one, else the least recently used."""
@@ -171,11 +178,6 @@ class Scheduler(Generic[R]):
         for request in gone:
             self.waiting.remove(request)
         return gone
-
-    @staticmethod
-    def _known(slot: Slot[R], request: R) -> int:
-        """One token at least has to be computed: its scores give the first token of the reply."""
-        return min(common_prefix(slot.tokens, request.prompt), len(request.prompt) - 1)
 
     @staticmethod
     def _next_tokens(slot: Slot[R]) -> Work[R]:

@@ -1,15 +1,17 @@
 """One step of the engine: schedule, decode, sample, and say what came of it. Synchronous; knows no thread."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
-from inference.chat import FinishReason, GenerationEvent, PromptProgress, Queued
+from inference.chat import FinishReason, GenerationEvent, PromptProgress, Queued, TextDelta
 from inference.drafting import Drafter
 from inference.engine import Generation
 from inference.errors import ContextLost, DecodeFailed, InferenceError, ModelUnloaded
 from inference.job import Job
 from inference.kv_cache import KVCache
-from inference.runner import Decoded, ModelRunner, Sampler
+from inference.runner import Decoded, ModelRunner
+from inference.sampler import Sampler
 from inference.scheduler import Scheduler, Slot, Work
 
 STEP_SECONDS, LONE_STEP_SECONDS = 0.2, 0.5
@@ -101,17 +103,25 @@ class StepLoop:
 
     def _admit(self) -> None:
         while job := self.scheduler.admit():
-            self.kv_cache.seat(job)
+            slot = self.kv_cache.seat(job)
             job.started_at = job.started_at or time.perf_counter()
-            if not job.sampler:
-                job.sampler = Sampler(job.sampling)
-            if self.runner.drafts:
-                job.drafter = job.drafter or Drafter(job.prompt)
             self._report(job, PromptProgress(done=job.cached, total=len(job.prompt), cached=job.cached))
+            try:
+                self._equip(job)
+            except InferenceError as error:
+                self._fail(slot, error)
         for place, job in enumerate(self.scheduler.waiting, start=1):
             if job.place != place:
                 job.place = place
                 self._report(job, Queued(place=place))
+
+    def _equip(self, job: Job) -> None:
+        """Give a job what it needs to sample, unless it was here before. Raises InvalidRequest."""
+        job.sampler = job.sampler or Sampler(job.sampling, self.runner.vocabulary)
+        if self.runner.drafts:
+            job.drafter = job.drafter or Drafter(job.prompt)
+        if job.thinks:
+            self._limit_thought(job)  # a budget of 0 leaves no time to think
 
     def _pace(self) -> None:
         """Size the next prefill by the rate of the last one."""
@@ -123,7 +133,7 @@ class StepLoop:
     def _schedule(self) -> list[Work[Job]]:
         for slot in self.scheduler.running:
             if (job := slot.request) and job.drafter and job.completion and not slot.unread:
-                job.draft = () if job.forced else job.drafter.guess(job.left)
+                job.draft = () if job.forced else job.drafter.guess(max(0, job.left - 1))
         return self.scheduler.schedule()
 
     def _run(self, batch: list[Work[Job]]) -> None:
@@ -159,7 +169,10 @@ class StepLoop:
         if n_tokens >= SMALLEST_PREFILL:
             self._rate = n_tokens / (time.perf_counter() - started)
         for work, end in zip(batch, _ends(batch), strict=True):
-            self._accept(work, end)
+            try:
+                self._accept(work, end)
+            except InferenceError as error:  # such as a grammar that leads nowhere
+                self._fail(work.slot, error)
 
     def _accept(self, work: Work[Job], end: int) -> None:
         """Note what was computed and sample after it; `end` is the row of the batch after the work's last one."""
@@ -191,8 +204,7 @@ class StepLoop:
     def _sample(self, work: Work[Job], row: int) -> int | None:
         """Sample a token and tell what it brings; None where it ends the reply."""
         job = work.request
-        assert job.sampler
-        token = job.forced.popleft() if job.forced else self.runner.sample(row, job.sampler, work.slot.tokens)
+        token = self._choose(job, row, work.slot.tokens)
         job.first_token_at = job.first_token_at or time.perf_counter()
         if token in self.runner.ends:
             self._finish(work.slot, job, 'stop')
@@ -203,22 +215,38 @@ class StepLoop:
         self._read(job, token)
         return token if self._goes_on(work.slot, job) else None
 
+    def _choose(self, job: Job, row: int, before: Sequence[int]) -> int:
+        assert job.sampler
+        if job.forced:
+            job.sampler.observe(job.forced[0])
+            return job.forced.popleft()
+        job.sampler.grammar_waits = job.thinks
+        return self.runner.sample(row, job.sampler, before)
+
     def _read(self, job: Job, token: int) -> None:
         """Turn a token into text, and end the reasoning where it has taken its share."""
+        choice = job.sampler.choice if job.sampler else None
         for event in job.reader.feed(self.runner.pieces[token]):
+            if choice and isinstance(event, TextDelta) and event.tokens:
+                event = replace(event, choices=(choice,))  # noqa: PLW2901 (the same one, told more)
             self._report(job, event)
-        if job.reader.in_reasoning:
+        job.thinks = job.reader.in_reasoning
+        if job.thinks:
             job.thought += 1
-            if 0 <= job.think_budget <= job.thought and not job.forced:
-                job.forced.extend(job.think_end)
-                job.think_budget = -1
+            self._limit_thought(job)
+
+    @staticmethod
+    def _limit_thought(job: Job) -> None:
+        if 0 <= job.think_budget <= job.thought:
+            job.forced.extend(job.think_end)
+            job.think_budget = -1
 
     def _goes_on(self, slot: Slot[Job], job: Job) -> bool:
         if job.reader.stopped:
             self._finish(slot, job, 'stop')
         elif job.max_tokens and job.said >= job.max_tokens:
             self._finish(slot, job, 'length')
-        elif job.is_full:
+        elif not job.room_left:
             self._out_of_room(slot, job, f'The context of {self.runner.n_ctx:,} tokens is full.')
         return slot.request is job
 

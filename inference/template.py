@@ -1,34 +1,51 @@
-"""Turns messages into the prompt a model was trained with, by the Jinja template in its file.
+"""Turns a conversation into the prompt a model was trained with, by the Jinja template in its file."""
 
-A template is a program by a stranger: it runs in Jinja's sandbox, its time, its repetitions and its output bounded.
-"""
-
-import json
+import bisect
+import itertools
+import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import datetime
-from typing import Any, Self, TypeVar
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Self
 
-import jinja2
-from jinja2 import nodes
-from jinja2.ext import Extension
-from jinja2.parser import Parser
-from jinja2.runtime import Context
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-from jinja2.visitor import NodeTransformer
-
-from inference.chat import Message
+from inference.call_formats import HERMES
+from inference.chat import GenerationRequest, Message, Tool, ToolCall
 from inference.errors import InvalidRequest, InvalidTemplate
+from inference.reasoning import ReplyStyle, Samples, learn_style
+from inference.sandbox import MOST_SECONDS, Sandbox
+from inference.template_messages import View, as_text, seen, tool_list, without_system
 
 CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
 _CHATML_STOP = ('<|im_end|>',)
-_MOST_SOURCE, _MOST_OUTPUT, _MOST_BITS = 1 << 20, 16 << 20, 4096
-_MOST_SECONDS = 2.0
-_CLOCK = 'time left'  # no name a template could write
-_T = TypeVar('_T')
+_GOES_ON = 'TheReplyGoesOnFromHere'
+_LEARN_SECONDS = 3.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PromptOptions:
+    """What a prompt is to be made for.
+
+    With `continues` the last message is the beginning of the reply, and the prompt ends right after its text. Without
+    `opens_reply` it ends with the last message, before what makes the model reply.
+    """
+
+    tools: tuple[Tool, ...] = ()
+    reasoning: Literal['auto', 'on', 'off'] = 'auto'
+    continues: bool = False
+    opens_reply: bool = True
+
+    @classmethod
+    def of(cls, request: GenerationRequest) -> Self:
+        """Return the options that answer `request`."""
+        tools = () if request.tool_choice == 'none' else request.tools
+        return cls(tools=tools, reasoning=request.sampling.reasoning, continues=request.continues)
+
+
+_DEFAULTS = PromptOptions()
+_UNFINISHED = PromptOptions(opens_reply=False)
 
 _SYSTEM = Message(role='system', content='Be brief.')
 _TWO_TURNS = (
@@ -36,23 +53,41 @@ _TWO_TURNS = (
     Message(role='assistant', content='First answer'),
     Message(role='user', content='Second question'),
 )
+_QUESTION = Message(role='user', content='How is the weather?')
+_ANSWER = Message(role='assistant', content='It is fine.')
+_REASONED = replace(_ANSWER, reasoning='I look out of the window.')
+_TOOL = Tool(
+    name='sample_weather',
+    description='Tells the weather.',
+    parameters={'type': 'object', 'properties': {'city': {'type': 'string', 'description': 'Where'}}},
+)
+_CITY, _OTHER_CITY = 'Reykjavik', 'Akureyri'
+_CALL = ToolCall(id='call_1a2b3c4d5e6f', name=_TOOL.name, arguments=f'{{"city": "{_CITY}"}}')
+_CALLED = Message(role='assistant', content='', tool_calls=(_CALL,))
+_OTHER_CALL = ToolCall(id='call_6f5e4d3c2b1a', name=_TOOL.name, arguments=f'{{"city": "{_OTHER_CITY}"}}')
+_CALLED_TWICE = replace(_CALLED, tool_calls=(_CALL, _OTHER_CALL))
+_BADLY_WRITTEN = re.compile(r"""\{'city'|\\"city|None""")
+"""Arguments as Python's repr, or as JSON within JSON; a content that is not there."""
+_RESULT = Message(role='tool', content='windy and 7 degrees', tool_call_id=_CALL.id)
+_OTHER_RESULT = replace(_RESULT, tool_call_id=_OTHER_CALL.id)
 
 
 class ChatTemplate:
     """Renders conversations; `stop` are texts that end a reply where the model's own end token does not."""
 
     def __init__(self, source: str, *, bos: str, eos: str, stop: tuple[str, ...] = ()) -> None:
-        if len(source) > _MOST_SOURCE:
-            raise InvalidTemplate(f'The chat template is {len(source):,} characters long, which is too much.')
         self.stop = stop
         self.begins_with_bos = False
+        self.style = ReplyStyle()
+        self._source = source
         self._bos, self._eos = bos, eos
-        self._takes_system = True
-        self._template: jinja2.Template = _guarded(lambda: _Environment().from_string(source))
+        self._sandbox = Sandbox(source)
+        self._view = View()
+        self._learned_by = 0.0
 
     @classmethod
     def load(cls, source: str | None, *, bos: str, eos: str) -> tuple[Self, str | None]:
-        """Try the template on a sample; on failure return ChatML in its place, with a warning for the page."""
+        """Try the template on samples; on failure return ChatML in its place, with a warning for the page."""
         warning = (
             'This model file has no chat template, so ChatML is used. Replies may be odd if it expects another one.'
         )
@@ -63,233 +98,147 @@ class ChatTemplate:
                 warning = f'{error} ChatML is used in its place, so replies may be odd.'
         return cls(CHATML, bos=bos, eos=eos, stop=_CHATML_STOP)._learned(), warning
 
-    def render(self, messages: Sequence[Message]) -> str:
-        """Return the prompt up to where the reply begins.
+    def render(self, messages: Sequence[Message], options: PromptOptions = _DEFAULTS) -> str:
+        """Return the prompt up to where the reply begins, or goes on.
 
-        Where the template refuses a system message, its text goes in front of the first message of the user.
+        Where the template refuses a system message, its text goes in front of the first message of the user; where it
+        does not know of tools, they and what comes of them go into the text.
         """
         if not messages:
             raise InvalidRequest('There are no messages to answer. Write one first.')
-        if messages[0].role != 'system':
-            return self._render(messages)
-        if self._takes_system:
+        if options.continues:
+            return self._begun(messages, replace(options, continues=False))
+        refused: InvalidTemplate | None = None
+        for attempt in self._attempts(as_text(messages, options.tools, self._view, self.style.calls)):
             try:
-                return self._render(messages)
-            except InvalidTemplate:
-                if len(messages) == 1:
-                    raise
-        return self._render(_without_system(messages))
+                return self._render(attempt, options)
+            except InvalidTemplate as error:
+                refused = refused or error
+        assert refused
+        raise refused
+
+    def _attempts(self, messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
+        """Yield messages as they are, and with less of what a template may refuse: a system message, reasoning."""
+        ways = [messages]
+        if messages[0].role == 'system':
+            ways = [messages, without_system(messages)] if self._view.system else [without_system(messages)]
+        yield from ways
+        if any(message.reasoning for message in messages):
+            yield from ([replace(message, reasoning='') for message in way] for way in ways)
+
+    def kept_length(self, prompt: str, messages: Sequence[Message], options: PromptOptions = _DEFAULTS) -> int:
+        """Return how many characters of `prompt` the prompt of the next turn will begin with, too.
+
+        It is less than all where the prompt opens the reasoning, which templates leave out of past turns.
+        """
+        later = replace(options, continues=False, opens_reply=False)
+        kept = _common(prompt, self.render(messages, later))
+        try:
+            return min(kept, _common(prompt, self.render([*messages, _ANSWER, _QUESTION], later)))
+        except InvalidTemplate:
+            return kept
+
+    def _begun(self, messages: Sequence[Message], options: PromptOptions) -> str:
+        """Return the prompt up to the end of the last message, which has text or, without any, reasoning."""
+        *before, last = messages
+        if last.role != 'assistant' or not before:
+            raise InvalidRequest('Only a reply can go on, and the last message is none. Answer it instead.')
+        thinks = bool(last.reasoning and not last.content)
+        text = last.reasoning if thinks else last.content
+        if not text:
+            return self.render(before, options)
+        marked = replace(last, reasoning=text + _GOES_ON) if thinks else replace(last, content=text + _GOES_ON)
+        try:
+            shown, found, _ = self.render([*before, marked], replace(options, opens_reply=False)).rpartition(_GOES_ON)
+        except InvalidTemplate:
+            shown = found = ''
+        if found and not shown.endswith(text):
+            return shown
+        prompt = shown.removesuffix(text) if found else self.render(before, options)
+        return prompt + self._bridge(prompt, thinks) + text
+
+    def _bridge(self, prompt: str, thinks: bool) -> str:
+        """Return what is missing between a prompt and the thought or answer that goes on."""
+        opened = prompt.rstrip().endswith(self.style.opens)
+        if thinks:
+            return '' if opened else f'{self.style.opens}\n'
+        return self.style.closing if opened else ''
 
     def _learned(self) -> Self:
-        """Find out on samples whether the template keeps what it is given, takes a system message, writes the bos."""
-        plain = self._render(_TWO_TURNS)
+        """Find out on samples what the template does with messages, and what replies look like."""
+        self._learned_by = time.monotonic() + _LEARN_SECONDS
+        plain = self._render(_TWO_TURNS, _DEFAULTS)
         if not all(message.content in plain for message in _TWO_TURNS[::2]):
             raise InvalidTemplate('The chat template of this model leaves out what the user wrote.')
-        try:
-            self._takes_system = _SYSTEM.content in self._render((_SYSTEM, *_TWO_TURNS))
-        except InvalidTemplate:
-            self._takes_system = False
+        shows_system = _SYSTEM.content in self._probe((_SYSTEM, *_TWO_TURNS))
+        self._view = replace(self._view, system=shows_system)
         prompts = plain, self.render((_SYSTEM, *_TWO_TURNS))
         self.begins_with_bos = bool(self._bos) and all(prompt.startswith(self._bos) for prompt in prompts)
+        called = self._learn_tools()
+        samples = Samples(
+            answer=_ANSWER.content,
+            thought=_REASONED.reasoning,
+            tool=_TOOL.name,
+            answered=self._probe((_QUESTION, _ANSWER), _UNFINISHED),
+            reasoned=self._probe((_QUESTION, _REASONED), replace(_UNFINISHED, reasoning='on')),
+            called=called,
+        )
+        self.style = learn_style(self._source, samples)
+        if not self._view.tools and (not called or not self.style.calls.json):
+            self._view = replace(self._view, calls=False, results=False)
+            self.style = replace(self.style, calls=HERMES)
         return self
 
-    def _render(self, messages: Sequence[Message]) -> str:
-        return _guarded(lambda: _joined(self._template.generate(self._variables(messages))))
+    def _learn_tools(self) -> str:
+        """Find out which form of calls the template takes, and return a call as it writes it, '' if it does not."""
+        offered = PromptOptions(tools=(_TOOL,))
+        self._view = replace(self._view, tools=True)
+        self._view = replace(self._view, tools=_TOOL.name in self._probe((_QUESTION,), offered))
+        for text_arguments, no_content, short_ids in itertools.product((False, True), (True, False), (False, True)):
+            form = {'text_arguments': text_arguments, 'no_content': no_content, 'short_ids': short_ids}
+            view = replace(self._view, calls=True, results=True, **form)
+            shown = self._after_question((_CALLED, _RESULT), view)
+            if _CITY in shown and _RESULT.content in shown and not _BADLY_WRITTEN.search(shown):
+                both = self._after_question((_CALLED_TWICE, _RESULT, _OTHER_RESULT), view)
+                self._view = replace(view, one_call=_OTHER_CITY not in both)
+                return shown
+        results = _RESULT.content in self._probe((_QUESTION, _ANSWER, _RESULT), offered)
+        self._view = replace(self._view, results=results and self._view.tools)
+        return ''
 
-    def _variables(self, messages: Sequence[Message]) -> dict[str, Any]:
-        return {
-            'messages': [{'role': message.role, 'content': message.content} for message in messages],
-            'tools': None,
+    def _after_question(self, messages: Sequence[Message], view: View) -> str:
+        """Return what the template makes of messages that follow a question, with a tool on offer."""
+        shown = self._probe((_QUESTION, *messages), PromptOptions(tools=(_TOOL,)), view)
+        return shown.rpartition(_QUESTION.content)[2]
+
+    def _probe(self, messages: Sequence[Message], options: PromptOptions = _DEFAULTS, view: View | None = None) -> str:
+        try:
+            return self._render(messages, options, view, seconds=self._learned_by - time.monotonic())
+        except InvalidTemplate:
+            return ''
+
+    def _render(
+        self,
+        messages: Sequence[Message],
+        options: PromptOptions,
+        view: View | None = None,
+        *,
+        seconds: float = MOST_SECONDS,
+    ) -> str:
+        view = view or self._view
+        variables: dict[str, Any] = {
+            'messages': seen(messages, view),
+            'tools': tool_list(options.tools) if options.tools and view.tools else None,
             'documents': None,
             'bos_token': self._bos,
             'eos_token': self._eos,
-            'add_generation_prompt': True,
-            _CLOCK: _Clock(),
+            'add_generation_prompt': options.opens_reply,
         }
+        if options.reasoning != 'auto':
+            variables |= dict.fromkeys(('enable_thinking', 'thinking'), options.reasoning == 'on')
+        return self._sandbox.render(variables, seconds=seconds)
 
 
-class _Refused(Exception):
-    """The template called raise_exception."""
-
-
-class _TooMuch(Exception):
-    """The template went over a bound."""
-
-
-class _Clock:
-    """Ends a rendering that goes on for too long; looked at in each loop step, call and repetition."""
-
-    def __init__(self) -> None:
-        self._end = time.monotonic() + _MOST_SECONDS
-
-    def check(self) -> None:
-        if time.monotonic() > self._end:
-            raise _TooMuch('it does not come to an end')
-
-
-class _TimedList(list[Any]):
-    """What a loop runs over; a list, because templates ask for its length and its last item."""
-
-    def __init__(self, items: Iterable[Any], clock: _Clock) -> None:
-        super().__init__(items)
-        self._clock = clock
-
-    def __iter__(self) -> Iterator[Any]:
-        for item in super().__iter__():
-            self._clock.check()
-            yield item
-
-
-class _GenerationTag(Extension):
-    """Accepts {% generation %}, which marks replies for training and changes nothing here."""
-
-    tags = {'generation'}  # noqa: RUF012 (declared so by Jinja)
-
-    def parse(self, parser: Parser) -> list[nodes.Node]:
-        next(parser.stream)
-        return parser.parse_statements(('name:endgeneration',), drop_needle=True)
-
-
-class _Bounds(NodeTransformer):
-    """Puts filters of ours around what loops run over and around texts that are put together."""
-
-    def visit_For(self, node: nodes.For) -> nodes.Node:  # noqa: N802 (named by Jinja)
-        node.iter = _filtered(node.iter, 'timed', node)
-        return self.generic_visit(node)
-
-    def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802
-        return _filtered(self.generic_visit(node), 'bounded', node)
-
-    def visit_AssignBlock(self, node: nodes.AssignBlock) -> nodes.Node:  # noqa: N802
-        node.filter = _filtered(node.filter, 'bounded', node)
-        return self.generic_visit(node)
-
-
-class _Environment(ImmutableSandboxedEnvironment):
-    """The names and habits chat templates are written for, which are those of the transformers library."""
-
-    intercepted_binops = frozenset({'*', '**', '+'})
-
-    def __init__(self) -> None:
-        extensions = [_GenerationTag, 'jinja2.ext.loopcontrols']
-        super().__init__(trim_blocks=True, lstrip_blocks=True, extensions=extensions)
-        self.filters['tojson'] = _tojson
-        self.filters |= {'timed': _timed, 'bounded': _bounded}
-        for name in ('batch', 'center', 'slice'):  # they make large things of a large number
-            del self.filters[name]
-        del self.globals['lipsum']
-        self.globals['raise_exception'] = _raise_exception
-        self.globals['strftime_now'] = _strftime_now
-
-    def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
-        tree: nodes.Template = _Bounds().visit(super()._parse(source, name, filename))
-        return tree
-
-    def call(self, context: Context, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
-        _clock(context).check()
-        if any(isinstance(value, int) and value > _MOST_OUTPUT for value in (*args, *kwargs.values())):
-            raise _TooMuch('it asks for too large a text')
-        return _bounded(super().call(context, obj, *args, **kwargs))
-
-    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        _clock(context).check()
-        if _result_size(operator, left, right) > _MOST_OUTPUT:
-            raise _TooMuch('it makes too large a text or number')
-        return super().call_binop(context, operator, left, right)
-
-
-def _guarded(work: Callable[[], _T]) -> _T:
-    """Run a template's code; whatever it raises is its own failure."""
-    try:
-        return work()
-    except _Refused as error:
-        raise InvalidTemplate(
-            f'The chat template of this model refuses the conversation: {str(error).rstrip(".")}.'
-        ) from None
-    except _TooMuch as error:
-        raise InvalidTemplate(f'The chat template of this model was stopped because {error}.') from None
-    except jinja2.TemplateSyntaxError as error:
-        raise InvalidTemplate(
-            f'The chat template of this model has an error in line {error.lineno}: {error.message}'
-        ) from None
-    except Exception as error:
-        cause = f'{type(error).__name__}: {error}'[:300]
-        raise InvalidTemplate(f'The chat template of this model failed ({cause}).') from error
-
-
-def _joined(pieces: Iterable[str]) -> str:
-    kept: list[str] = []
-    length = 0
-    for piece in pieces:
-        length += len(piece)
-        if length > _MOST_OUTPUT:
-            raise _TooMuch('its output does not come to an end')
-        kept.append(piece)
-    return ''.join(kept)
-
-
-def _result_size(operator: str, left: Any, right: Any) -> int:
-    """Tell how many characters, items or, scaled to the same bound, bits an operation would make."""
-    sizes = [len(side) if isinstance(side, str | list | tuple) else None for side in (left, right)]
-    match operator, *sizes:
-        case '*', int(size), None:
-            return size * int(right)
-        case '*', None, int(size):
-            return size * int(left)
-        case '+', int(size), int(other):
-            return size + other
-        case '*', None, None if isinstance(left, int) and isinstance(right, int):
-            bits = left.bit_length() + right.bit_length()
-        case '**', None, None if isinstance(left, int) and isinstance(right, int):
-            bits = left.bit_length() * right
-        case _:
-            return 0
-    return bits * (_MOST_OUTPUT // _MOST_BITS)
-
-
-def _without_system(messages: Sequence[Message]) -> list[Message]:
-    system, *others = messages
-    place = next((number for number, message in enumerate(others) if message.role == 'user'), None)
-    if place is None:
-        return [Message(role='user', content=system.content), *others]
-    merged = Message(role='user', content=f'{system.content}\n\n{others[place].content}'.strip())
-    return [*others[:place], merged, *others[place + 1 :]]
-
-
-def _filtered(node: nodes.Node | None, name: str, place: nodes.Node) -> nodes.Filter:
-    return nodes.Filter(node, name, [], [], None, None, lineno=place.lineno)
-
-
-def _clock(context: Context) -> _Clock:
-    clock = context.parent[_CLOCK]
-    assert isinstance(clock, _Clock)
-    return clock
-
-
-@jinja2.pass_context
-def _timed(context: Context, items: Iterable[Any]) -> _TimedList:
-    return _TimedList(items, _clock(context))
-
-
-def _bounded(value: Any) -> Any:
-    if isinstance(value, str | list) and len(value) > _MOST_OUTPUT:
-        raise _TooMuch('it makes too large a text')
-    return value
-
-
-def _tojson(
-    value: Any,
-    ensure_ascii: bool = False,
-    indent: int | None = None,
-    separators: tuple[str, str] | None = None,
-    sort_keys: bool = False,
-) -> str:
-    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
-
-
-def _raise_exception(message: str) -> None:
-    raise _Refused(message)
-
-
-def _strftime_now(form: str) -> str:
-    return datetime.now().strftime(form)
+def _common(text: str, other: str) -> int:
+    """Return how many characters two texts have in common at their beginning."""
+    return bisect.bisect_left(range(min(len(text), len(other))), True, key=lambda at: text[: at + 1] != other[: at + 1])

@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from inference.chat import Role
+from inference.chat import Overflow, Role, ToolCall
 from inference.settings import SamplingSettings
 
 
@@ -19,7 +19,11 @@ def _now() -> datetime:
 
 
 class StoredMessage(BaseModel):
-    """One turn; an assistant message without a `finish_reason` is still being written."""
+    """One turn; an assistant message without a `finish_reason` is still being written.
+
+    `left_out` are the ids of the messages that the model did not see when it wrote this one, because the context was
+    full; `detail` says why it ended if nobody asked for that.
+    """
 
     model_config = ConfigDict(extra='forbid')
 
@@ -27,9 +31,14 @@ class StoredMessage(BaseModel):
     parent: str | None = None
     role: Role
     content: str
+    reasoning: str = ''
+    reasoning_seconds: float = 0.0
+    tool_calls: list[ToolCall] = []
     created: AwareDatetime = Field(default_factory=_now)
     model: str = ''
+    left_out: list[str] = []
     finish_reason: Literal['stop', 'length', 'tool_calls', 'cancelled', 'interrupted', 'error'] | None = None
+    detail: str = ''
     error: str = ''
     prompt_tokens: int = 0
     cached_tokens: int = 0
@@ -50,6 +59,7 @@ class Chat(BaseModel):
     updated: AwareDatetime = Field(default_factory=_now)
     system_prompt: str = ''
     sampling: SamplingSettings = SamplingSettings()
+    overflow: Overflow = 'stop'
     messages: dict[str, StoredMessage] = {}
     leaf: str | None = None
 
@@ -65,6 +75,12 @@ class Chat(BaseModel):
             path[at] = self.messages[at]
             at = path[at].parent
         return list(path.values())[::-1]
+
+    def left_out(self) -> list[str]:
+        """The ids of the messages that the last reply on screen was written without."""
+        replies = (message for message in reversed(self.path()) if message.role == 'assistant')
+        last = next(replies, None)
+        return last.left_out if last else []
 
     def append(self, message: StoredMessage) -> None:
         """Add the message below the leaf and make it the leaf."""

@@ -25,9 +25,13 @@ def m002_name_load_mode(tables: Tables) -> None:
             load['load_mode'] = modes[switches]
 
 
+def m003_add_reasoning(tables: Tables) -> None:
+    """Replies have reasoning, calls and what was left out; nothing to change, but an older app cannot read that."""
+
+
 # Append only: the place in this tuple is the version a step leads to, in chats and every other file alike.
 # A new step comes with a recorded file of the version before it in tests/presets/recorded/.
-MIGRATIONS: tuple[Callable[[Tables], None], ...] = (m001_add_meta, m002_name_load_mode)
+MIGRATIONS: tuple[Callable[[Tables], None], ...] = (m001_add_meta, m002_name_load_mode, m003_add_reasoning)
 CURRENT = len(MIGRATIONS)
 
 

@@ -10,9 +10,11 @@ from presets.errors import DamagedFile
 from presets.migrations import salvage
 from presets.storage import Database, Report, Writer, on_loop
 
+MOST_VERDICTS = 64
+
 
 class ModelRecord(BaseModel):
-    """One model; `verdicts` maps what was tried in a preflight to 'ok' or the reason why it failed."""
+    """One model; `verdicts` maps what was tried in a preflight to 'ok' or the reason why it failed, the latest last."""
 
     model_config = ConfigDict(extra='forbid')
 
@@ -20,6 +22,11 @@ class ModelRecord(BaseModel):
     load: LoadSettings = LoadSettings()
     last_used: AwareDatetime | None = None
     verdicts: dict[str, str] = {}
+
+    def with_verdict(self, key: str, verdict: str) -> dict[str, str]:
+        """Return the verdicts with one more or a new one; the oldest of very many are forgotten."""
+        others = [(tried, said) for tried, said in self.verdicts.items() if tried != key]
+        return dict([*others[1 - MOST_VERDICTS :], (key, verdict)])
 
 
 class ModelStore:

@@ -40,9 +40,13 @@ def write_tiny_model(
     seed: int = 0,
     tokenizer: bool = True,
     tensors: bool = True,
+    tied: bool = False,
     **overrides: Any,
 ) -> Path:
-    """Write a model to `path`; `overrides` are more key-values, dots written as double underscores."""
+    """Write a model to `path`; `overrides` are more key-values, dots written as double underscores.
+
+    A `tied` one writes with the weights it reads with, and says nothing sensible.
+    """
     writer = gguf.GGUFWriter(path, architecture)
     writer.add_name(name)
     writer.add_file_type(gguf.LlamaFileType.ALL_F32 if dtype is np.float32 else gguf.LlamaFileType.MOSTLY_F16)
@@ -53,9 +57,10 @@ def write_tiny_model(
     if template is not None:
         writer.add_chat_template(template)
     for key, value in overrides.items():
-        _add_value(writer, key.replace('__', '.'), value)
+        add_value(writer, key.replace('__', '.'), value)
     if tensors:
-        add_tensors(writer, _tensors(n_layer, len(tokens), seed=seed, endless=endless, babbles=babbles), dtype)
+        weights = _tensors(n_layer, len(tokens), seed=seed, endless=endless, babbles=babbles)
+        add_tensors(writer, {name: weights[name] for name in weights if not (tied and name == 'output.weight')}, dtype)
     return write_out(writer, path)
 
 
@@ -106,6 +111,36 @@ def write_adapter(path: Path) -> Path:
     return write_tiny_model(path, tokenizer=False, template=None, general__type='adapter')
 
 
+def write_tiny_lora(
+    path: Path,
+    *,
+    word: int = FIRST_WORD,
+    follower: int = FIRST_WORD + 5,
+    seed: int = 0,
+    architecture: str = 'llama',
+    drop: str = '',
+    extra: dict[str, Tensor] | None = None,
+    **overrides: Any,
+) -> Path:
+    """Write a LoRA for the tiny model of that seed: after `word` it says `follower` instead of the next word.
+
+    `drop` leaves tensors out whose names begin so, `extra` adds or replaces some.
+    """
+    n_vocab = len(tokens_of(SENTENCE))
+    embedding = random_weights(np.random.default_rng(seed), n_vocab, N_EMBD)
+    says = np.zeros((n_vocab, 1), np.float32)
+    says[follower] = 4
+    tensors = {'output.weight.lora_a': embedding[word : word + 1], 'output.weight.lora_b': says} | (extra or {})
+    writer = gguf.GGUFWriter(path, architecture)
+    values = {'general.type': 'adapter', 'adapter.type': 'lora', 'adapter.lora.alpha': 1.0}
+    for key, value in (values | {key.replace('__', '.'): value for key, value in overrides.items()}).items():
+        add_value(writer, key, value)
+    for name, tensor in tensors.items():
+        if not (drop and name.startswith(drop)):
+            writer.add_tensor(name, tensor)
+    return write_out(writer, path)
+
+
 def write_not_gguf(path: Path, content: bytes = b'<!DOCTYPE html><title>Sign in</title>') -> Path:
     """Write something else under a model's name, such as the page a failed download leaves."""
     path.write_bytes(content)
@@ -121,7 +156,7 @@ def write_split_model(folder: Path, *, stem: str = 'split', parts: int = 3) -> t
     for number, path in enumerate(paths[1:], start=1):
         writer = gguf.GGUFWriter(path, 'llama')
         for key, value in (facts | {'split.no': np.uint16(number)}).items():
-            _add_value(writer, key, value)
+            add_value(writer, key, value)
         add_tensors(writer, dict(tensors[number - 1 :: parts - 1]), np.float32)
         write_out(writer, path)
     return paths
@@ -169,7 +204,7 @@ def add_tokenizer(writer: gguf.GGUFWriter, tokens: Sequence[tuple[str, gguf.Toke
     writer.add_add_space_prefix(False)
 
 
-def _add_value(writer: gguf.GGUFWriter, key: str, value: Any) -> None:
+def add_value(writer: gguf.GGUFWriter, key: str, value: Any) -> None:
     """Add a value under the type a converter would choose; it replaces one that is there."""
     for values in writer.kv_data:
         values.pop(key, None)

@@ -111,6 +111,11 @@ def _parser() -> argparse.ArgumentParser:
     add('--data-dir', metavar='FOLDER', help='where chats, settings and models are kept')
     add('--models-dir', metavar='FOLDER', help='another folder with GGUF files')
     add('--model', help='model to load at the start')
+    add(
+        '--load-settings',
+        metavar='NAME=VALUE',
+        help='how to load it, such as "n_ctx=8192 n_slots=8", or a JSON object; kept for this model',
+    )
     add('--runtime', help='what runs the model (default: builtin)')
     add('--no-browser', dest='browser', action='store_false', default=None, help='do not open a browser tab')
     add('--log-level', metavar='LEVEL', help='DEBUG, INFO, WARNING or ERROR (default: INFO)')

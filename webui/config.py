@@ -1,6 +1,7 @@
 """AppConfig: every option, path and environment variable of the app."""
 
 import ipaddress
+import json
 import os
 import re
 import secrets
@@ -21,6 +22,8 @@ from pydantic import (
     field_validator,
 )
 from pydantic_core import ErrorDetails
+
+from inference.settings import LoadSettings
 
 LogLevel = Literal['DEBUG', 'INFO', 'WARNING', 'ERROR']
 EVERYWHERE = '0.0.0.0'  # noqa: S104 - only on request, and then behind an access code
@@ -52,6 +55,21 @@ def _builtin_only(runtime: str) -> str:
     return runtime
 
 
+def _load_settings(text: Any) -> Any:
+    """Read `n_ctx=8192 n_slots=8` or a JSON object; refuse what `LoadSettings` does not have or allow."""
+    if not isinstance(text, str):
+        return text
+    if text.lstrip().startswith('{'):
+        values = json.loads(text)
+    else:
+        values = {name: value for name, _, value in (pair.partition('=') for pair in text.replace(',', ' ').split())}
+    try:
+        return LoadSettings.model_validate(values).model_dump(mode='json', include=set(values))
+    except ValidationError as error:
+        problem = error.errors()[0]
+        raise ValueError(f'{".".join(map(str, problem["loc"]))}: {problem["msg"]}') from None
+
+
 Folder = Annotated[Path, AfterValidator(_absolute)]
 
 
@@ -67,6 +85,7 @@ class AppConfig(BaseModel):
     data_dir: Folder = Field(default_factory=_default_data_dir)
     models_dir: Folder | None = None
     model: str | None = None
+    load_settings: Annotated[dict[str, Any], BeforeValidator(_load_settings)] = {}
     runtime: Annotated[str, AfterValidator(_builtin_only)] = 'builtin'
     browser: bool = True
     log_level: Annotated[LogLevel, BeforeValidator(lambda value: str(value).upper())] = 'INFO'
@@ -124,6 +143,11 @@ class AppConfig(BaseModel):
     def models_file(self) -> Path:
         """What the user set for each model."""
         return self.data_dir / 'models.json'
+
+    @property
+    def tunings_file(self) -> Path:
+        """What was measured to be fastest for each model."""
+        return self.data_dir / 'tunings.json'
 
     @property
     def models_folders(self) -> tuple[Path, ...]:

@@ -4,7 +4,6 @@ A message is on disk before the model sees it, and a reply is written to disk wh
 """
 
 import asyncio
-import time
 from typing import Literal, assert_never
 from weakref import WeakValueDictionary
 
@@ -16,7 +15,7 @@ from inference.chat import (
     GenerationEvent,
     GenerationRequest,
     LeftOut,
-    Message,
+    Overflow,
     PromptProgress,
     Queued,
     ReasoningDelta,
@@ -31,10 +30,10 @@ from presets.chat import Chat, StoredMessage
 from presets.chats import ChatStore
 from presets.errors import NotFound, StoreError
 from webui.model_host import ModelHost
+from webui.reply import Growth, RunningReply
+from webui.turns import Turn, turns_of
 
 State = Literal['idle', 'waiting', 'prefill', 'streaming']
-FLUSH_SECONDS = 0.04
-"""Text reaches the pages 25 times a second at most."""
 SAVE_SECONDS = 0.5
 """A crash costs at most this much of a reply, and the time of one write."""
 RETRY_SECONDS = 2.0
@@ -48,7 +47,11 @@ class ReplyRunning(InvalidRequest):
 
 
 class Conversation:
-    """A chat with what happens to it now. Everything runs on the event loop."""
+    """A chat with what happens to it now. Everything runs on the event loop.
+
+    A reply that is written emits `reasoned` and `extended` with the text that was added, and `called` when its tool
+    calls changed; `marked` says that other messages than before are left out of what the model reads.
+    """
 
     def __init__(self, chat: Chat, store: ChatStore, host: ModelHost) -> None:
         self.chat = chat
@@ -57,16 +60,19 @@ class Conversation:
         self._generation: Generation | None = None
         self._saver: asyncio.Task[None] | None = None
         self._sending = self._unsaved = False
-        self._pending: list[str] = []
-        self._flushing: asyncio.TimerHandle | None = None
+        self._user = ''
+        self._running: RunningReply | None = None
+        self._turns: list[Turn] = []
+        self._unseen: list[str] = []
         self.state: State = 'idle'
         self.place = 0
         self.progress: PromptProgress | None = None
-        self.tokens = 0
-        self.started_at = 0.0
         self.problem = ''
         self.added = Event[StoredMessage]()
+        self.reasoned = Event[StoredMessage, str]()
         self.extended = Event[StoredMessage, str]()
+        self.called = Event[StoredMessage]()
+        self.marked = Event[[]]()
         self.finished = Event[StoredMessage]()
         self.changed = Event[[]]()
         self.replaced = Event[[]]()
@@ -77,13 +83,17 @@ class Conversation:
         return self._task is not None
 
     @property
-    def rate(self) -> float:
-        """Tokens a second of the reply that streams now."""
-        seconds = time.monotonic() - self.started_at
-        return self.tokens / seconds if self.tokens and seconds > 0 else 0.0
+    def tokens(self) -> int:
+        """Tokens of the reply that is being written."""
+        return self._running.tokens if self._running else 0
 
-    async def send(self, text: str) -> StoredMessage:
-        """Add the user's message and begin the reply.
+    @property
+    def rate(self) -> float:
+        """Tokens a second of the reply that is being written."""
+        return self._running.rate if self._running else 0.0
+
+    async def send(self, text: str, user: str = '') -> StoredMessage:
+        """Add the user's message and begin the reply, as a request of `user`.
 
         Raises InvalidRequest for an empty message, ReplyRunning while a reply runs, StoreError if it cannot be saved;
         the chat is then as it was.
@@ -99,10 +109,10 @@ class Conversation:
         finally:
             self._sending = False
         self.added.emit(message)
-        self._start()
+        self._start(user)
         return message
 
-    async def regenerate(self) -> None:
+    async def regenerate(self, user: str = '') -> None:
         """Answer the last user message anew; the old reply stays in the chat's tree beside the new one."""
         self._require_idle()
         questions = [message.id for message in self.chat.path() if message.role == 'user']
@@ -111,7 +121,7 @@ class Conversation:
         if self.chat.leaf != questions[-1]:
             self.chat.leaf = questions[-1]
             self.replaced.emit()
-        self._start()
+        self._start(user)
 
     def stop(self) -> None:
         """End the reply now; what came stays."""
@@ -127,7 +137,12 @@ class Conversation:
             await asyncio.wait([self._task])
 
     async def change(
-        self, *, title: str | None = None, system_prompt: str | None = None, sampling: SamplingSettings | None = None
+        self,
+        *,
+        title: str | None = None,
+        system_prompt: str | None = None,
+        sampling: SamplingSettings | None = None,
+        overflow: Overflow | None = None,
     ) -> None:
         """Change what belongs to the chat; a chat without messages is not saved before it has one."""
         if title is not None:
@@ -136,6 +151,8 @@ class Conversation:
             self.chat.system_prompt = clean_text(system_prompt)
         if sampling is not None:
             self.chat.sampling = sampling
+        if overflow is not None:
+            self.chat.overflow = overflow
         if self.chat.messages:
             await self.save()
         self.changed.emit()
@@ -166,7 +183,8 @@ class Conversation:
             self.replaced.emit()
             raise
 
-    def _start(self) -> None:
+    def _start(self, user: str) -> None:
+        self._user = user
         self._task = asyncio.create_task(self._reply(), name=f'reply {self.chat.id}')
 
     def _cancel(self) -> None:
@@ -174,14 +192,15 @@ class Conversation:
             self._task.cancel()
 
     async def _reply(self) -> None:
-        message = StoredMessage(role='assistant', content='')
+        message = StoredMessage(role='assistant', content='', left_out=self.chat.left_out())
         self.chat.append(message)
+        self._running = running = RunningReply(message, lambda growth: self._report(message, growth))
         self.added.emit(message)
         self._enter('waiting')
         if not self._saver or self._saver.done():
             self._saver = asyncio.create_task(self._keep_saved())
         try:
-            await self._generate(message)
+            await self._generate(running)
         except asyncio.CancelledError:
             message.finish_reason = 'cancelled'
         except InferenceError as error:
@@ -190,69 +209,62 @@ class Conversation:
             logger.exception('A reply failed')
             message.finish_reason = 'error'
             message.error = 'The app met an error of its own; the log has the details. Try again.'
-        self._flush(message)
-        self._generation = self._task = self.progress = None
+        running.finish()
+        self._generation = self._task = self._running = self.progress = None
         self.place = 0
         self._enter('idle')
         self.finished.emit(message)
         await self.save()
 
-    async def _generate(self, message: StoredMessage) -> None:
+    async def _generate(self, running: RunningReply) -> None:
         engine = await self._host.ready()
-        message.model = engine.info.name
-        request = GenerationRequest(messages=tuple(self._prompt(message)), sampling=self.chat.sampling)
+        running.message.model = engine.info.name
+        self._turns, self._unseen = turns_of(self.chat, running.message), []
+        request = GenerationRequest(
+            messages=tuple(turn.message for turn in self._turns),
+            sampling=self.chat.sampling,
+            overflow=self.chat.overflow,
+            user=self._user,
+        )
         async with engine.generate(request) as generation:
             self._generation = generation
             async for event in generation:
-                self._take(message, event)
+                self._take(running, event)
 
-    def _prompt(self, reply: StoredMessage) -> list[Message]:
-        """Return what the model is to read: the branch up to the reply, without replies that failed empty."""
-        turns = [Message(role='system', content=self.chat.system_prompt)] if self.chat.system_prompt.strip() else []
-        for message in self.chat.path():
-            if message is reply or not message.content:
-                continue
-            if turns and turns[-1].role == message.role == 'user':
-                # Templates insist on alternating roles; a failed reply leaves two questions in a row.
-                turns.append(Message(role='user', content=f'{turns.pop().content}\n\n{message.content}'))
-            else:
-                turns.append(Message(role=message.role, content=message.content))
-        return turns
-
-    def _take(self, message: StoredMessage, event: GenerationEvent) -> None:
+    def _take(self, running: RunningReply, event: GenerationEvent) -> None:
         match event:
             case Queued(place=place):
                 self.place = place
                 self._enter('waiting')
             case PromptProgress():
                 self.progress, self.place = event, 0
+                self._mark(running.message)
                 self._enter('prefill')
-            case TextDelta(text=text, tokens=tokens):
-                self._extend(message, text, tokens)
-            case LeftOut() | ReasoningDelta() | ToolCallDelta():
-                pass
+            case LeftOut(messages=places):
+                self._unseen += [unseen for place in places for unseen in self._turns[place].ids]
+                self._mark(running.message)
+            case TextDelta() | ReasoningDelta() | ToolCallDelta():
+                if self.state != 'streaming':
+                    self._enter('streaming')
+                running.take(event)
             case Finished():
-                _note_numbers(message, event)
+                _note_numbers(running.message, event)
             case _:
                 assert_never(event)
 
-    def _extend(self, message: StoredMessage, text: str, tokens: int) -> None:
-        if self.state != 'streaming':
-            self.tokens, self.started_at = 0, time.monotonic()
-            self._enter('streaming')
-        self.tokens += tokens
-        if text and not self._pending:
-            self._flushing = asyncio.get_running_loop().call_later(FLUSH_SECONDS, self._flush, message)
-        if text:
-            self._pending.append(text)
+    def _mark(self, message: StoredMessage) -> None:
+        """Note what the reply is written without; until it is known, the message has what was so before."""
+        if message.left_out != self._unseen:
+            message.left_out = self._unseen.copy()
+            self.marked.emit()
 
-    def _flush(self, message: StoredMessage) -> None:
-        if self._flushing:
-            self._flushing.cancel()  # it would put the text of the next reply into this one
-        text, self._pending = ''.join(self._pending), []
-        if text:
-            message.content += text
-            self.extended.emit(message, text)
+    def _report(self, message: StoredMessage, growth: Growth) -> None:
+        if growth.reasoning:
+            self.reasoned.emit(message, growth.reasoning)
+        if growth.text:
+            self.extended.emit(message, growth.text)
+        if growth.calls:
+            self.called.emit(message)
 
     async def _keep_saved(self) -> None:
         """Save while a reply runs, and after it until the disk has taken it; the task keeps the chat in memory."""
@@ -309,7 +321,7 @@ class Conversations:
 
 
 def _note_numbers(message: StoredMessage, event: Finished) -> None:
-    message.finish_reason = event.reason
+    message.finish_reason, message.detail = event.reason, event.detail
     message.prompt_tokens, message.cached_tokens = event.usage.prompt_tokens, event.usage.cached_tokens
     message.completion_tokens = event.usage.completion_tokens
     message.queued, message.prefill, message.decode = event.timings.queued, event.timings.prefill, event.timings.decode

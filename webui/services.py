@@ -6,9 +6,11 @@ from loguru import logger
 from nicegui import Event, background_tasks
 
 from inference.catalog import Catalog, starter_model, watch
+from inference.settings import LoadSettings
 from presets.chats import ChatStore
 from presets.models import ModelStore
 from presets.storage import Writer
+from presets.tunings import TuningStore
 from webui.config import AppConfig
 from webui.conversation import Conversations
 from webui.model_host import Activity, ModelHost
@@ -56,16 +58,17 @@ class Services:
         await asyncio.to_thread(self.catalog.scan)
         self.chats = await ChatStore.open(self.config.chats_dir, self._writer, self.notices.add)
         self.models = await ModelStore.open(self.config.models_file, self._writer, self.notices.add)
+        self.tunings = TuningStore.open(self.config.tunings_file, self._writer, self.notices.add)
         activity = Activity(self.config.activity_file)
         died_with = activity.take()
-        self.host = ModelHost(self.catalog, self.models, activity)
+        self.host = ModelHost(self.catalog, self.models, activity, self.tunings)
         self.conversations = Conversations(self.chats, self.host)
         background_tasks.create(self._watch_models(), name='watch models')
         if notice := self._crash_notice(died_with):
             self.notices.add(notice)
         model_id = self.first_model()
         if model_id and not (died_with and died_with[0] == model_id):
-            self.host.load(model_id)
+            self.host.load(model_id, self._first_settings(model_id))
 
     async def close(self) -> None:
         """Stop what runs and save what is open, in the reverse order."""
@@ -78,9 +81,14 @@ class Services:
         """Return what is loaded without being asked for: as configured, else the one used last, else any there is."""
         if self.config.model:
             return '' if self.config.model == NO_MODEL else self.config.model
-        known = [model.id for model in self.catalog.models]
+        known = [model.id for model in self.catalog.chat_models]
         last = self.models.last_used()
         return last if last in known else next(iter(known), '')
+
+    def _first_settings(self, model_id: str) -> LoadSettings:
+        """Return what is kept for the model, changed as the command line says."""
+        kept = self.host.load_settings(model_id).model_dump()
+        return LoadSettings.model_validate({**kept, **self.config.load_settings})
 
     def _crash_notice(self, died_with: tuple[str, str] | None) -> str:
         if not self.crash and not died_with:

@@ -20,7 +20,7 @@ SEEN = """
   window.seen = [];
   const note = (event) => {
     const state = event.type ?? document.querySelector('[data-testid=conversation]')?.dataset.state;
-    const text = [...document.querySelectorAll('[data-role=assistant] .markdown')].pop()?.textContent ?? '';
+    const text = [...document.querySelectorAll('[data-role=assistant] .answer')].pop()?.textContent ?? '';
     window.seen.push({ state, length: text.length, time: performance.now() });
   };
   new MutationObserver(note).observe(document.body, {
@@ -136,7 +136,7 @@ class Tab:
         """Wait until the running reply has some text."""
         self.page.wait_for_function(
             """(length) => {
-                const text = [...document.querySelectorAll('[data-role=assistant] .markdown')].pop()?.textContent ?? '';
+                const text = [...document.querySelectorAll('[data-role=assistant] .answer')].pop()?.textContent ?? '';
                 const { state } = document.querySelector('[data-testid=conversation]').dataset;
                 return state === 'streaming' && text.length >= length;
             }""",
@@ -148,8 +148,12 @@ class Tab:
         return self.conversation.get_attribute('data-state')
 
     def reply_text(self) -> str:
-        """Return the last reply's text, with every gap between words made one space."""
-        return words(self.reply.locator('.markdown').inner_text())
+        """Return the last reply's answer, with every gap between words made one space."""
+        return words(self.reply.locator('.answer').inner_text())
+
+    def unfold(self, group: str) -> None:
+        """Open a group of settings in the drawer."""
+        self.part(f'"group-{group}"').locator('.q-item').first.click()
 
     def watch_growth(self) -> None:
         """Begin to note states and lengths of the reply, and the clicks between them, for `seen`."""

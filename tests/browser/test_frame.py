@@ -125,6 +125,28 @@ def test_a_setting_out_of_its_bounds_is_refused_in_words(tab: Tab) -> None:
     expect(tab.drawer).to_contain_text('Between 0 and 5. The old value stays.')
 
 
+def test_settings_that_are_rarely_wanted_are_folded_away(tab: Tab) -> None:
+    tab.part('settings-toggle').click()
+    expect(tab.part('setting-temperature')).to_be_visible()
+    expect(tab.part('setting-samplers')).to_have_count(0)
+    tab.unfold('More sampling')
+    order = tab.part('setting-samplers').locator('.order-row')
+    expect(order.first).to_contain_text('dry')
+    order.first.get_by_role('button', name='Move dry down').click()
+    expect(order.first).to_contain_text('top n sigma')
+    order.first.get_by_role('checkbox').click()
+    expect(order.last).to_contain_text('top n sigma')
+
+    tab.unfold('Structure')
+    tab.part('setting-json_schema').fill('{"type": "object"}')
+    tab.part('setting-stop').fill('\\n\\n')
+    tab.part('setting-stop').press('Enter')
+    expect(tab.page.locator('.setting.is-changed')).to_have_count(3)
+    expect(tab.page.locator('.settings-group.is-changed')).to_have_count(3)
+    tab.page.get_by_role('button', name='Reset Sampler order').click()
+    expect(order.first).to_contain_text('dry')
+
+
 @pytest.mark.parametrize('system', ['light', 'dark'])
 def test_the_system_theme_is_there_from_the_first_paint(open_tab: OpenTab, system: str) -> None:
     tab = open_tab(color_scheme=system)

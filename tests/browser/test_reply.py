@@ -1,5 +1,7 @@
 """How a reply looks and behaves while it is written, and that nothing in it acts. The model repeats what it is told."""
 
+import re
+
 import pytest
 from playwright.sync_api import BrowserContext, expect
 
@@ -60,6 +62,7 @@ ACTIVE = r"""
   || !/^(c\d+)?$/.test(element.id)  // the page's own elements have such ids
 ).map((element) => element.outerHTML)
 """
+THOUGHTS = ' '.join(f'thought {number}' for number in range(60))
 PARAGRAPHS = '\n\n'.join(
     f'Paragraph {number} has **some** words in it, and a few more of them.' for number in range(40)
 )
@@ -90,6 +93,71 @@ def test_code_is_copied_as_it_was_written(tab: Tab, context: BrowserContext) -> 
     assert tab.page.evaluate('navigator.clipboard.readText()') == CODE
 
 
+def test_thoughts_are_open_while_they_stream_and_fold_when_the_answer_begins(tab: Tab) -> None:
+    tab.send(f'<think>{THOUGHTS}</think>{PARAGRAPHS}')
+    thoughts = tab.reply.locator('[data-testid=reasoning]')
+    text, title = thoughts.locator('.reasoning-text'), thoughts.locator('summary')
+    expect(title).to_have_text('Thinking')
+    expect(text).to_be_visible()
+    expect(text).to_contain_text('thought 20')
+
+    expect(tab.reply.locator('.answer')).to_contain_text('Paragraph 1')
+    expect(title).to_have_text(re.compile(r'^Thought for \d s$'))
+    expect(text).to_be_hidden()
+    title.click()
+    expect(text).to_be_visible()
+    expect(tab.reply.locator('.answer')).to_contain_text('Paragraph 9')
+    expect(text).to_be_visible()
+    tab.until_idle()
+    expect(text).to_contain_text('thought 0 thought 1')
+
+    tab.reload()
+    expect(text).to_be_hidden()
+    title.click()
+    expect(text).to_contain_text('thought 0 thought 1')
+    assert tab.reply_text().startswith('Paragraph 0')
+
+
+def test_thoughts_that_were_folded_by_hand_stay_so(tab: Tab) -> None:
+    tab.send(f'<think>{THOUGHTS}</think>done')
+    thoughts = tab.reply.locator('[data-testid=reasoning]')
+    text, title = thoughts.locator('.reasoning-text'), thoughts.locator('summary')
+    expect(text).to_contain_text('thought 2')
+    title.click()
+    expect(text).to_be_hidden()
+    expect(text).to_contain_text('thought 30')
+    expect(text).to_be_hidden()
+    title.click()
+    expect(text).to_be_visible()
+    tab.until_idle()
+
+    assert tab.reply_text() == 'done'
+
+
+def test_only_the_answer_is_copied(tab: Tab, context: BrowserContext) -> None:
+    context.grant_permissions(['clipboard-read', 'clipboard-write'])
+    tab.ask('<think>not this</think>The **answer**.')
+    tab.reply.get_by_role('button', name='Copy', exact=True).click()
+
+    tab.page.wait_for_function("async () => (await navigator.clipboard.readText()) === 'The **answer**.'")
+
+
+@pytest.mark.timeout(120)
+def test_messages_the_model_does_not_see_are_marked(tab: Tab) -> None:
+    tab.part('settings-toggle').click()
+    tab.part('setting-overflow').click()
+    tab.page.get_by_role('option', name='Leave out the oldest messages').click()
+    tab.part('setting-max_tokens').fill('2')
+    expect(tab.page.locator('.setting.is-changed')).to_have_count(1)
+    tab.ask('a ' * 60_000)
+    expect(tab.part('left-out')).to_have_count(0)
+    tab.ask('b ' * 50_000)
+    expect(tab.part('message').first.locator('[data-testid=left-out]')).to_have_text('Not sent: the context is full')
+    expect(tab.part('left-out')).to_have_count(1)
+    tab.reload()
+    expect(tab.part('left-out')).to_have_count(1)
+
+
 def test_a_whole_message_is_copied_as_its_source(tab: Tab, context: BrowserContext) -> None:
     context.grant_permissions(['clipboard-read', 'clipboard-write'])
     tab.ask(MARKDOWN)
@@ -98,10 +166,13 @@ def test_a_whole_message_is_copied_as_its_source(tab: Tab, context: BrowserConte
     tab.page.wait_for_function('async (text) => (await navigator.clipboard.readText()) === text', arg=MARKDOWN)
 
 
-def test_nothing_in_a_reply_acts(tab: Tab) -> None:
-    tab.ask(HOSTILE)
+@pytest.mark.parametrize('part', ['.answer', '.reasoning-text'])
+def test_nothing_in_a_reply_acts(tab: Tab, part: str) -> None:
+    tab.ask(HOSTILE if part == '.answer' else f'<think>{HOSTILE}</think>')
     for _ in ('as it was streamed', 'as it is stored'):
-        text = tab.reply.locator('.markdown')
+        text = tab.reply.locator(part)
+        if part == '.reasoning-text':
+            tab.reply.locator('summary').click()
         assert text.evaluate(ACTIVE) == []
         links = text.locator('a').evaluate_all('(links) => links.map((link) => new URL(link.href).protocol)')
         assert set(links) <= {'http:', 'https:', 'mailto:'}

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from inference.catalog import Catalog, starter_model, watch
-from inference.errors import ModelNotFound
+from inference.catalog import Catalog, require_chat, starter_model, watch
+from inference.errors import InvalidRequest, ModelNotFound
+from tests import tiny_encoders as encoders
 from tests import tiny_models as tiny
 
 
@@ -147,6 +148,26 @@ def test_companions_hidden_files_and_unfinished_downloads_are_left_out(tmp_path:
 
     assert not catalog.models
     assert not catalog.problems
+
+
+def test_models_that_only_read_are_listed_as_such(tmp_path: Path) -> None:
+    tiny.write_tiny_model(tmp_path / 'chat.gguf')
+    encoders.write_encoder(tmp_path / 'embed.gguf')
+    encoders.write_reranker(tmp_path / 'rank.gguf')
+
+    catalog = scanned(tmp_path)
+
+    assert {model.id: model.kind for model in catalog.models} == {
+        'chat': 'chat',
+        'embed': 'embedding',
+        'rank': 'reranker',
+    }
+    assert [model.id for model in catalog.chat_models] == ['chat']
+    require_chat(catalog.find('chat'))
+    with pytest.raises(InvalidRequest, match='embed turns text into vectors and cannot write'):
+        require_chat(catalog.find('embed'))
+    with pytest.raises(InvalidRequest, match='rank ranks documents and cannot write'):
+        require_chat(catalog.find('rank'))
 
 
 def test_a_rescan_reads_only_what_changed(tmp_path: Path) -> None:

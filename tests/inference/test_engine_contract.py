@@ -233,6 +233,43 @@ async def test_a_closed_engine_says_so(engine: Engine, ask: Ask) -> None:
         await reply(engine, ask(SENTENCE))
 
 
+async def test_texts_become_vectors_of_length_one(engine: Engine) -> None:
+    texts = ['the cat sees a dog', 'the bird likes fish', 'the cat sees a dog']
+
+    embeddings = await engine.embed(texts)
+
+    first, second, again = embeddings.vectors.tolist()
+    assert first == pytest.approx(again, abs=1e-5)
+    assert first != pytest.approx(second, abs=1e-2)
+    assert [sum(number**2 for number in vector) for vector in (first, second)] == pytest.approx([1, 1])
+    assert embeddings.prompt_tokens == sum([(await engine.embed([text])).prompt_tokens for text in texts])
+    assert embeddings.shortened(32).shape == (3, 32)
+    assert (embeddings.shortened(32) ** 2).sum(axis=1).tolist() == pytest.approx([1, 1, 1])
+    with pytest.raises(InvalidRequest, match='1,000,000 dimensions'):
+        embeddings.shortened(1_000_000)
+
+
+async def test_no_text_makes_no_vector(engine: Engine) -> None:
+    with pytest.raises(InvalidRequest, match='no text'):
+        await engine.embed([])
+    with pytest.raises(InvalidRequest, match='Text 2 is empty'):
+        await engine.embed(['hello', ''])
+
+
+async def test_what_is_too_long_to_embed_is_refused_or_truncated(engine: Engine) -> None:
+    with pytest.raises(InvalidRequest, match='at most'):
+        await engine.embed([' hello' * 120_000])
+
+    assert (await engine.embed([' hello' * 120_000], truncate=True)).prompt_tokens <= engine.info.n_ctx
+
+
+async def test_a_closed_engine_embeds_nothing(engine: Engine) -> None:
+    await engine.close()
+
+    with pytest.raises(ModelUnloaded):
+        await engine.embed(['hello'])
+
+
 @pytest.mark.parametrize(
     'text',
     [

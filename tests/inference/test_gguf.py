@@ -12,8 +12,9 @@ import pytest
 
 from inference.catalog import starter_model
 from inference.errors import InvalidModelFile
-from inference.gguf import check_usable, read_header
+from inference.gguf import check_usable, kind_of, read_header
 from inference.gguf_reader import TENSOR_TYPES, ArraySummary
+from tests import tiny_encoders as encoders
 from tests import tiny_models as tiny
 
 
@@ -204,7 +205,23 @@ def test_what_is_no_chat_model_is_named(tmp_path: Path) -> None:
     assert 'projector' in refusal(tiny.write_projector(path))
     assert 'LoRA adapter' in refusal(tiny.write_adapter(path))
     assert 'no tokenizer' in refusal(tiny.write_tiny_model(path, tokenizer=False))
-    assert 'embedding model' in refusal(tiny.write_tiny_model(path, llama__attention__causal=False))
+    assert 'encoder-decoder' in refusal(tiny.write_tiny_model(path, architecture='t5'))
+    assert 'diffusion' in refusal(tiny.write_tiny_model(path, architecture='llada'))
+    assert 'the layer that scores' in refusal(encoders.write_reranker(path, head=False))
+    assert 'the layer that scores' in refusal(
+        encoders.write_reranker(path, bert__classifier__output_labels=['good', 'bad'])
+    )
+
+
+def test_what_a_model_is_for_stands_in_its_header(tmp_path: Path) -> None:
+    path = tmp_path / 'model.gguf'
+
+    assert kind_of(read_header(tiny.write_tiny_model(path))) == 'chat'
+    assert kind_of(read_header(tiny.write_tiny_model(path, llama__pooling_type=0))) == 'chat'
+    assert kind_of(read_header(tiny.write_tiny_model(path, llama__attention__causal=False))) == 'embedding'
+    assert kind_of(read_header(tiny.write_tiny_model(path, llama__pooling_type=3))) == 'embedding'
+    assert kind_of(read_header(encoders.write_encoder(path, pooling=None))) == 'embedding'
+    assert kind_of(read_header(encoders.write_reranker(path))) == 'reranker'
 
 
 @pytest.mark.parametrize(

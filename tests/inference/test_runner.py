@@ -14,11 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from inference.errors import InferenceError, NotEnoughMemory
-from inference.gguf import read_header
+from inference.errors import InferenceError
 from inference.library import default_threads
-from inference.memory import require_fit
-from inference.runner import Decoded, ModelRunner, Sampler
+from inference.runner import Decoded, ModelRunner
+from inference.sampler import Sampler
 from inference.scheduler import Request, Slot, Work
 from inference.settings import LoadSettings, SamplingSettings
 from tests import tiny_models as tiny
@@ -38,7 +37,7 @@ def work(*tokens: int, position: int = 0, slot: int = 0, samples: int = 0) -> Wo
 
 def sampled(runner: ModelRunner, row: int, *, samples: int) -> int:
     runner.decode([work(1, 2, 3, samples=samples)])
-    return runner.sample(row, Sampler(SamplingSettings()), [1, 2, 3])
+    return runner.sample(row, Sampler(SamplingSettings(), runner.vocabulary), [1, 2, 3])
 
 
 def copied(runner: ModelRunner, source: int, target: int, length: int) -> None:
@@ -58,7 +57,7 @@ ATTEMPTS: dict[str, Callable[[ModelRunner], object]] = {
     'a slot that is not there': lambda runner: runner.decode([work(5, slot=8)]),
     'a slot below the first': lambda runner: runner.decode([work(5, slot=-1)]),
     'a gap between positions': lambda runner: (runner.decode([work(1, 2)]), runner.decode([work(5, position=7)])),
-    'a sample before any batch': lambda runner: runner.sample(0, Sampler(SamplingSettings()), []),
+    'a sample before any batch': lambda runner: runner.sample(0, Sampler(SamplingSettings(), runner.vocabulary), []),
     'a sample of a row without scores': lambda runner: sampled(runner, 1, samples=1),
     'a sample of a row that is not there': lambda runner: sampled(runner, 99, samples=1),
     'a sample of a batch without scores': lambda runner: sampled(runner, 2, samples=0),
@@ -156,7 +155,7 @@ def test_an_aborted_batch_leaves_nothing(runner: ModelRunner) -> None:
 
 def test_a_slot_is_saved_and_comes_back_elsewhere(runner: ModelRunner) -> None:
     runner.decode([work(1, 2, 3, samples=1)])
-    expected = runner.sample(2, Sampler(GREEDY), [1, 2, 3])
+    expected = runner.sample(2, Sampler(GREEDY, runner.vocabulary), [1, 2, 3])
     state = runner.save(0)
     runner.keep(0, 0)
 
@@ -164,7 +163,7 @@ def test_a_slot_is_saved_and_comes_back_elsewhere(runner: ModelRunner) -> None:
     assert runner.length(5) == 3
     assert runner.keep(5, 2) == 2
     runner.decode([work(3, position=2, slot=5, samples=1)])
-    assert runner.sample(0, Sampler(GREEDY), [1, 2, 3]) == expected
+    assert runner.sample(0, Sampler(GREEDY, runner.vocabulary), [1, 2, 3]) == expected
     runner.close()
 
 
@@ -176,13 +175,13 @@ def test_nonsense_is_not_restored(runner: ModelRunner) -> None:
 
 def test_what_one_slot_has_read_another_one_shares(runner: ModelRunner) -> None:
     runner.decode([work(1, 2, 3, samples=1)])
-    expected = runner.sample(2, Sampler(GREEDY), [1, 2, 3])
+    expected = runner.sample(2, Sampler(GREEDY, runner.vocabulary), [1, 2, 3])
     runner.copy(0, 1, 2)
     runner.keep(0, 0)
 
     runner.decode([work(3, position=2, slot=1, samples=1)])
 
-    assert runner.sample(0, Sampler(GREEDY), [1, 2, 3]) == expected
+    assert runner.sample(0, Sampler(GREEDY, runner.vocabulary), [1, 2, 3]) == expected
     runner.close()
 
 
@@ -227,14 +226,6 @@ def test_every_character_finds_room(runner: ModelRunner) -> None:
 def test_a_model_is_closed_once(runner: ModelRunner) -> None:
     runner.close()
     runner.close()
-
-
-def test_a_context_that_does_not_fit_names_one_that_does(tmp_path: Path) -> None:
-    header = read_header(tiny.write_tiny_model(tmp_path / 'm.gguf', n_layer=40, n_ctx_train=1 << 20))
-    settings = QUICK.model_copy(update={'n_ctx': 1 << 20})
-
-    with pytest.raises(NotEnoughMemory, match=r'1,048,576 tokens.*A context length of [\d,]+ fits'):
-        require_fit(header, settings, 1 << 30)
 
 
 def test_at_least_one_thread_computes() -> None:

@@ -11,6 +11,16 @@ def request(*prompt: int, max_tokens: int = 10, user: str = '', checkpoint: int 
     return Request(prompt=prompt, max_tokens=max_tokens, user=user, checkpoint=checkpoint)
 
 
+def anywhere(slot: Slot[Request], length: int) -> bool:
+    """A memory that can be cut anywhere."""
+    return True
+
+
+def nowhere(slot: Slot[Request], length: int) -> bool:
+    """A memory that cannot be cut."""
+    return False
+
+
 def scheduler(
     *, n_slots: int = 1, n_batch: int = 100, n_cells: int = 1000, held: Sequence[Sequence[int]] = ()
 ) -> Scheduler[Request]:
@@ -27,7 +37,7 @@ def admit(made: Scheduler[Request], *requests: Request) -> list[tuple[int, Reque
         made.submit(new)
     admitted = []
     while each := made.admit():
-        seat = made.seat(each, copies=True)
+        seat = made.seat(each, anywhere, copies=True)
         seat.slot.tokens[:] = seat.source.tokens[: seat.length]
         made.occupy(seat.slot, each)
         admitted.append((seat.slot.id, each, seat.length))
@@ -210,10 +220,18 @@ def test_the_beginning_of_a_prompt_is_taken_from_a_busy_slot() -> None:
     admit(made, request(1, 2, 3, 4))
     compute(made)
 
-    seat = made.seat(request(1, 2, 3, 9), copies=True)
+    seat = made.seat(request(1, 2, 3, 9), anywhere, copies=True)
 
     assert (seat.slot.id, seat.source.id, seat.length) == (2, 0, 3)
-    assert made.seat(request(1, 2, 3, 9), copies=False).length == 0
+    assert made.seat(request(1, 2, 3, 9), anywhere, copies=False).length == 0
+
+
+def test_a_memory_that_cannot_be_cut_is_of_use_as_a_whole() -> None:
+    made = scheduler(n_slots=3, held=[[1, 2, 3, 4], [1, 2], [1, 2, 3, 9, 9]])
+
+    seat = made.seat(request(1, 2, 3, 9), nowhere, copies=False)
+
+    assert (seat.slot.id, seat.length) == (1, 2)
 
 
 def test_the_slot_that_is_missed_least_is_given_up() -> None:

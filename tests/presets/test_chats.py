@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from inference.chat import ToolCall
 from inference.settings import SamplingSettings
 from presets.chat import Chat, StoredMessage
 from presets.chats import ChatStore
@@ -83,6 +84,18 @@ def test_a_chat_without_a_title_is_shown_by_its_first_question(title: str, text:
     assert Chat.new().display_title == 'New chat'
 
 
+def test_what_was_left_out_belongs_to_the_last_reply_on_screen() -> None:
+    chat = a_chat('Hi', 'Hello!', 'And now?', 'Well.')
+    first, second = chat.path()[1], chat.path()[3]
+    assert chat.left_out() == []
+
+    second.left_out = [first.id]
+    assert chat.left_out() == [first.id]
+
+    chat.leaf = first.id
+    assert chat.left_out() == []
+
+
 # Saving and listing
 
 
@@ -90,7 +103,11 @@ async def test_a_chat_comes_back_after_a_restart_as_it_was(start: Open, problems
     chat = a_chat('Wie geht’s? 😀', 'Gut.\n\n```py\nprint()\n```')
     chat.system_prompt = 'Be kind.'
     chat.sampling = SamplingSettings(temperature=0.1, stop=('END',))
-    chat.path()[1].completion_tokens, chat.path()[1].decode = 12, 0.5
+    chat.overflow = 'middle'
+    reply = chat.path()[1]
+    reply.completion_tokens, reply.decode = 12, 0.5
+    reply.reasoning, reply.reasoning_seconds, reply.left_out = 'Hm.', 1.5, ['nobody']
+    reply.tool_calls = [ToolCall(id='call_1', name='weather', arguments='{"city": "Ålesund"}')]
     await (await start()).save(chat)
 
     store = await start()

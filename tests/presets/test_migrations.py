@@ -27,6 +27,17 @@ async def test_a_chat_from_before_there_were_versions(tmp_path: Path, writer: Wr
     assert not problems
 
 
+async def test_a_chat_from_before_replies_had_reasoning(tmp_path: Path, writer: Writer, problems: list[str]) -> None:
+    shutil.copy(RECORDED / 'chat.v2.json', tmp_path / 'sums.json')
+    store = await ChatStore.open(tmp_path, writer, problems.append)
+    chat = await store.load('sums')
+
+    reply = chat.path()[1]
+    assert (reply.content, reply.reasoning, reply.tool_calls) == ('4', '', [])
+    assert (chat.overflow, chat.left_out(), chat.sampling.mirostat) == ('stop', [], 'v2')
+    assert not problems
+
+
 async def test_models_from_before_there_were_versions(tmp_path: Path, writer: Writer, problems: list[str]) -> None:
     path = tmp_path / 'models.json'
     shutil.copy(RECORDED / 'models.v0.json', path)

@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from inference.settings import LoadSettings
-from presets.models import ModelRecord, ModelStore
+from presets.models import MOST_VERDICTS, ModelRecord, ModelStore
 from presets.storage import Writer
 
 NOW = datetime.now(UTC)
@@ -88,3 +88,14 @@ async def test_a_record_can_be_changed_without_changing_the_store(
     store.get('smol').verdicts['gpu'] = 'ok'
 
     assert store.get('smol').verdicts == {}
+
+
+def test_of_very_many_verdicts_the_latest_are_kept() -> None:
+    record = ModelRecord(id='smol', verdicts={'first': 'ok'})
+    for number in range(MOST_VERDICTS):
+        record = record.model_copy(update={'verdicts': record.with_verdict(f'{number}', 'ok')})
+    record = record.model_copy(update={'verdicts': record.with_verdict('0', 'it crashed')})
+
+    assert len(record.verdicts) == MOST_VERDICTS
+    assert 'first' not in record.verdicts
+    assert list(record.verdicts.items())[-1] == ('0', 'it crashed')

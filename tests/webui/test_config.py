@@ -24,6 +24,7 @@ def test_every_option_is_an_environment_variable_and_the_command_line_wins(tmp_p
         'CHATBOT_DATA_DIR': str(tmp_path / 'data'),
         'CHATBOT_MODELS_DIR': str(tmp_path / 'models'),
         'CHATBOT_MODEL': 'tiny',
+        'CHATBOT_LOAD_SETTINGS': 'n_ctx=1024',
         'CHATBOT_RUNTIME': 'builtin',
         'CHATBOT_NO_BROWSER': '1',
         'CHATBOT_LOG_LEVEL': 'debug',
@@ -39,6 +40,7 @@ def test_every_option_is_an_environment_variable_and_the_command_line_wins(tmp_p
         data_dir=tmp_path / 'data',
         models_dir=tmp_path / 'models',
         model='tiny',
+        load_settings={'n_ctx': 1024},
         browser=False,
         log_level='DEBUG',
         access_code='open-sesame',
@@ -57,6 +59,10 @@ def test_an_empty_variable_counts_as_unset() -> None:
         ({'port': '-1'}, {'CHATBOT_PORT': '80'}, "--port: cannot use '-1'."),
         ({}, {'CHATBOT_NO_BROWSER': 'maybe'}, "CHATBOT_NO_BROWSER: it is a switch, 1 or 0, not 'maybe'."),
         ({}, {'CHATBOT_LOG_LEVEL': 'loud'}, "CHATBOT_LOG_LEVEL: cannot use 'LOUD'."),
+        ({'load_settings': 'n_ctx=many'}, {}, "--load-settings: cannot use 'n_ctx=many'. n_ctx: "),
+        ({'load_settings': 'warp=9'}, {}, "--load-settings: cannot use 'warp=9'. warp: "),
+        ({'load_settings': '{"n_ctx":'}, {}, '--load-settings: cannot use'),
+        ({'load_settings': '[1]'}, {}, '--load-settings: cannot use'),
         ({'runtime': 'rocm'}, {}, "--runtime: cannot use 'rocm'. Only the runtime 'builtin' exists so far"),
         ({'access_code': 'abc'}, {}, '--access-code: cannot use this code. Take at least 6'),
     ],
@@ -111,3 +117,21 @@ def test_everything_lies_in_the_data_folder(tmp_path: Path) -> None:
 
 def test_an_ipv6_host_is_written_in_brackets() -> None:
     assert AppConfig(host='::1').url == 'http://[::1]:8080'
+
+
+@pytest.mark.parametrize(
+    'text',
+    ['n_ctx=1024 flash_attn=on swa_full=true', 'n_ctx=1024, flash_attn=on,swa_full=1',
+     '{"n_ctx": 1024, "flash_attn": "on", "swa_full": true}'],
+)  # fmt: skip
+def test_load_settings_are_pairs_or_json(text: str) -> None:
+    config = AppConfig.from_sources({'load_settings': text}, {})
+
+    assert config.load_settings == {'n_ctx': 1024, 'flash_attn': 'on', 'swa_full': True}
+    assert AppConfig.model_validate_json(config.model_dump_json()) == config
+
+
+def test_a_list_among_load_settings_is_json() -> None:
+    config = AppConfig.from_sources({'load_settings': '{"loras": ["a.gguf=0.5", "b, c.gguf"]}'}, {})
+
+    assert config.load_settings == {'loras': ['a.gguf=0.5', 'b, c.gguf']}

@@ -16,6 +16,7 @@ from presets.errors import NotFound, StoreError
 from presets.storage import Writer
 from webui.conversation import SAVE_SECONDS, Conversation, Conversations, ReplyRunning
 from webui.model_host import ModelHost
+from webui.turns import turns_of
 
 WORDS = ' '.join(f'word{number}' for number in range(60))
 
@@ -201,6 +202,100 @@ async def test_chats_wait_for_each_other_and_say_so(conversations: Conversations
     first.stop()
     await second.wait()
     assert reply_of(second).finish_reason == 'stop'
+
+
+# What is not text
+
+
+async def test_reasoning_is_kept_apart_and_given_back_to_the_model(
+    tmp_path: Path, conversations: Conversations, host: ModelHost
+) -> None:
+    await load(host, 'echo@100')
+    conversation = conversations.new()
+    thoughts: list[str] = []
+    conversation.reasoned.subscribe(lambda message, text: thoughts.append(text))
+    conversation.extended.subscribe(lambda message, text: thoughts.append('answer'))
+
+    reply = await ask(conversation, f'<think>{WORDS}</think>The answer.')
+    assert (reply.reasoning, reply.content) == (WORDS, 'The answer.')
+    assert 0.1 < reply.reasoning_seconds < 10
+    assert len(thoughts) > 2 and ''.join(thoughts).startswith(WORDS), 'it streams, and comes before the answer'
+    assert on_disk(tmp_path, conversation)[reply.id]['reasoning'] == WORDS
+    question, answer, *_ = [
+        turn.message for turn in turns_of(conversation.chat, StoredMessage(role='user', content=''))
+    ]
+    assert (answer.content, answer.reasoning) == ('The answer.', WORDS)
+    assert question.reasoning == ''
+
+
+async def test_a_stop_while_the_model_thinks_keeps_its_thoughts(conversations: Conversations, host: ModelHost) -> None:
+    await load(host, 'echo@50')
+    conversation = conversations.new()
+    await conversation.send(f'<think>{WORDS}</think>The answer.')
+    await conversation.reasoned.emitted(timeout=5)
+    conversation.stop()
+    await conversation.wait()
+
+    reply = reply_of(conversation)
+    assert reply.reasoning and WORDS.startswith(reply.reasoning)
+    assert (reply.content, reply.finish_reason) == ('', 'cancelled')
+    assert reply.reasoning_seconds > 0
+
+
+def crowded(conversation: Conversation) -> list[StoredMessage]:
+    """Fill a chat with two turns that leave no room for a third."""
+    for role, text in (('user', 'word ' * 60_000), ('assistant', 'fine'), ('user', 'so?'), ('assistant', 'yes')):
+        message = StoredMessage.model_validate({'role': role, 'content': text})
+        message.finish_reason = 'stop' if role == 'assistant' else None
+        conversation.chat.append(message)
+    return conversation.chat.path()
+
+
+async def test_what_does_not_fit_is_left_out_and_marked_until_it_is_sent_again(conversations: Conversations) -> None:
+    conversation = conversations.new()
+    long, *_ = crowded(conversation)
+    marks: list[list[str]] = []
+    conversation.marked.subscribe(lambda: marks.append(conversation.chat.left_out()))
+    await conversation.change(overflow='roll', sampling=SamplingSettings(max_tokens=1), system_prompt='Be brief.')
+
+    assert (await ask(conversation, 'word ' * 50_000)).prompt_tokens == 2 + 3 + 50_000
+    assert conversation.chat.left_out() == [long.id]
+    assert marks == [[long.id]]
+
+    conversation.chat.leaf = conversation.chat.path()[-3].id
+    await ask(conversation, 'short again')
+    assert conversation.chat.left_out() == []
+    await conversation.regenerate()
+    await conversation.wait()
+    assert marks == [[long.id]], 'nothing to tell where nothing changed'
+
+
+async def test_marks_stay_until_it_is_known_what_is_sent(conversations: Conversations, host: ModelHost) -> None:
+    conversation = conversations.new()
+    long, *_ = crowded(conversation)
+    await conversation.change(overflow='roll', sampling=SamplingSettings(max_tokens=1))
+    await ask(conversation, 'word ' * 50_000)
+    host.unload()
+    await ask(conversation, 'and now?')
+
+    assert conversation.chat.left_out() == [long.id]
+
+
+async def test_without_a_policy_a_full_context_is_an_error(conversations: Conversations) -> None:
+    conversation = conversations.new()
+    crowded(conversation)
+
+    reply = await ask(conversation, 'word ' * 50_000)
+    assert (reply.finish_reason, reply.left_out) == ('error', [])
+    assert 'the context holds 100,000' in reply.error
+
+
+async def test_why_a_reply_ended_is_kept(tmp_path: Path, conversations: Conversations) -> None:
+    conversation = conversations.new()
+    reply = await ask(conversation, 'word ' * 99_998)
+
+    assert (reply.finish_reason, reply.detail) == ('length', 'the context is full')
+    assert on_disk(tmp_path, conversation)[reply.id]['detail'] == 'the context is full'
 
 
 # Stopping

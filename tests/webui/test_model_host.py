@@ -1,11 +1,16 @@
 """The one model in memory: how it gets there and away again, and what is said when it cannot be loaded."""
 
+import asyncio
 import json
 import os
 import shutil
+import signal
+import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any, TypeVar
 
 import psutil
 import pytest
@@ -21,6 +26,7 @@ from inference.errors import (
     ModelUnloaded,
     NoModelLoaded,
     NotEnoughMemory,
+    PreflightFailed,
 )
 from inference.settings import LoadSettings, SamplingSettings
 from presets.models import ModelStore
@@ -28,8 +34,10 @@ from presets.storage import Writer
 from tests import tiny_models as tiny
 from webui.model_host import Activity, ModelHost
 
+T = TypeVar('T')
 SMALL = LoadSettings(n_ctx=512, n_threads=1, use_extra_bufts=False)
 """With repacked weights, what fails would be tried a second time without them."""
+HUGE = SMALL.model_copy(update={'n_ctx': 1 << 20})
 
 
 @pytest.fixture
@@ -67,16 +75,24 @@ async def load(host: ModelHost, model_id: str, settings: LoadSettings | None = S
     return await host.ready()
 
 
-async def failure(host: ModelHost, model_id: str, settings: LoadSettings = SMALL) -> InferenceError:
+async def failure(
+    host: ModelHost, model_id: str, settings: LoadSettings = SMALL, *, retry: bool = False
+) -> InferenceError:
     """Load what cannot be loaded; return why."""
+    host.load(model_id, settings, retry=retry)
     with pytest.raises(InferenceError) as caught:
-        await load(host, model_id, settings)
+        await host.ready()
     assert (host.state.phase, host.state.model_id) == ('failed', model_id)
     assert host.state.error == str(caught.value)
     assert host.engine is None
     with pytest.raises(type(caught.value)):  # not only once
         await host.ready()
     return caught.value
+
+
+def write_huge(path: Path) -> None:
+    """Write a model whose header promises heads so large that no machine could keep a long context of them."""
+    tiny.write_tiny_model(path, n_ctx_train=1 << 20, llama__attention__key_length=1 << 17)
 
 
 def replace(model: Path, bad: str) -> None:
@@ -98,8 +114,22 @@ async def rest(events: AsyncIterator[GenerationEvent]) -> list[GenerationEvent]:
 
 
 def trials_now() -> set[int]:
-    children = psutil.Process().children()
-    return {child.pid for child in children if child.is_running() and 'inference.preflight' in child.cmdline()}
+    return {child.pid for child in psutil.Process().children() if is_trial(child)}
+
+
+def is_trial(child: psutil.Process) -> bool:
+    with suppress(psutil.Error):  # it may end meanwhile
+        return 'inference.preflight' in child.cmdline()
+    return False
+
+
+async def counted(work: Coroutine[Any, Any, T]) -> tuple[T, int]:
+    """Return what `work` returns, and how many trials were made meanwhile."""
+    task, seen = asyncio.create_task(work), trials_now()
+    while not task.done():
+        seen |= trials_now()
+        await asyncio.sleep(0.01)
+    return await task, len(seen)
 
 
 def engine_threads() -> int:
@@ -234,6 +264,67 @@ async def test_a_model_is_loaded_even_if_nothing_can_be_noted_about_it(
     assert await answer(await load(host, 'tiny'))
 
 
+async def test_live_settings_need_no_new_trial(host: ModelHost, model: Path, trials: set[int]) -> None:
+    await load(host, 'tiny')
+    await load(host, 'tiny', SMALL.model_copy(update={'n_threads': 2, 'n_slots': 3, 'cache_ram': 64, 'draft': 'on'}))
+    assert len(trials) == 1
+
+
+async def test_what_crashed_is_tried_again_only_if_asked_for(host: ModelHost, catalog: Catalog, tmp_path: Path) -> None:
+    """More experts used than there are: llama.cpp ends the process."""
+    tiny.write_tiny_model(tmp_path / 'models' / 'bad.gguf', llama__expert_count=4, llama__expert_used_count=9)
+    catalog.scan()
+    repacked = SMALL.model_copy(update={'use_extra_bufts': True})
+    crashed, tried = await counted(failure(host, 'bad', repacked))
+    assert isinstance(crashed, PreflightFailed)
+    assert tried == 1, 'an assertion outside of the code for the CPU has nothing to do with repacked weights'
+
+    again, tried = await counted(failure(host, 'bad', repacked))
+    assert str(again).startswith(str(crashed))
+    assert str(again).endswith('This is from an earlier trial, which was not repeated; "Try again" repeats it.')
+    assert tried == 0
+
+    retried, tried = await counted(failure(host, 'bad', repacked, retry=True))
+    assert str(retried) == str(crashed)
+    assert tried == 1
+
+    _, tried = await counted(failure(host, 'bad', SMALL))
+    assert tried == 1, 'other settings'
+
+
+@pytest.mark.skipif(sys.platform == 'win32', reason='lets the trial crash with a signal')
+async def test_a_model_that_crashes_with_repacked_weights_is_loaded_without(
+    host: ModelHost, model: Path, trials: set[int]
+) -> None:
+    repacked = SMALL.model_copy(update={'use_extra_bufts': True})
+    host.load('tiny', repacked)
+    while not trials_now():  # noqa: ASYNC110 (only the system knows)
+        await asyncio.sleep(0.01)
+    for trial in trials_now():
+        os.kill(trial, signal.SIGILL)
+    assert await answer(await host.ready())
+    assert not host.load_settings('tiny').use_extra_bufts
+
+    tried = len(trials)
+    assert await answer(await load(host, 'tiny', repacked))
+    assert not host.load_settings('tiny').use_extra_bufts
+    assert len(trials) == tried, 'both are known'
+
+
+async def test_a_trial_that_was_killed_from_outside_says_nothing_about_the_model(
+    host: ModelHost, model: Path, trials: set[int]
+) -> None:
+    host.load('tiny', SMALL)
+    while not trials_now():  # noqa: ASYNC110 (only the system knows)
+        await asyncio.sleep(0.01)
+    for trial in trials_now():
+        psutil.Process(trial).kill()
+    with pytest.raises(InferenceError):
+        await host.ready()
+
+    assert await answer(await load(host, 'tiny'))
+
+
 # What cannot be loaded
 
 
@@ -288,14 +379,62 @@ async def test_a_file_that_was_moved_away_and_comes_back(
 async def test_a_context_that_does_not_fit_is_refused_with_one_that_does(
     host: ModelHost, catalog: Catalog, tmp_path: Path, trials: set[int]
 ) -> None:
-    path = tmp_path / 'models' / 'huge.gguf'
-    tiny.write_tiny_model(path, n_ctx_train=1 << 20, llama__attention__key_length=1 << 17)
+    write_huge(tmp_path / 'models' / 'huge.gguf')
     catalog.scan()
-    error = await failure(host, 'huge', SMALL.model_copy(update={'n_ctx': 1 << 20}))
+    error = await failure(host, 'huge', HUGE)
     assert type(error) is NotEnoughMemory
     assert 'for a context of 1,048,576 tokens' in str(error)
-    assert 'fits.' in str(error)
+    assert 'It fits with a context length of ' in str(error)
     assert not trials
+
+
+async def test_a_model_that_does_not_fit_leaves_the_present_one_loaded(
+    host: ModelHost, model: Path, catalog: Catalog, tmp_path: Path
+) -> None:
+    write_huge(tmp_path / 'models' / 'huge.gguf')
+    catalog.scan()
+    engine = await load(host, 'tiny')
+
+    assert await load(host, 'huge', HUGE) is engine
+
+    assert (host.state.phase, host.state.model_id) == ('ready', 'tiny')
+    assert host.state.error == str(host.failure)
+    assert type(host.failure) is NotEnoughMemory
+    assert await answer(engine)
+    await load(host, 'tiny')
+    assert not host.state.error
+
+
+async def test_who_insists_gets_a_trial_of_what_does_not_fit(
+    host: ModelHost, catalog: Catalog, tmp_path: Path, phases: list[str]
+) -> None:
+    write_huge(tmp_path / 'models' / 'huge.gguf')
+    catalog.scan()
+
+    host.load('huge', HUGE, insist=True)
+
+    with pytest.raises(LoadFailed, match=r'^llama\.cpp could not load huge\.gguf'):
+        await host.ready()
+    assert phases == ['checking', 'failed'], 'it came no further than the trial'
+
+
+async def test_as_much_as_fits_is_worked_out_for_the_load_and_kept_as_it_was_chosen(
+    host: ModelHost, model: Path
+) -> None:
+    chosen = SMALL.model_copy(update={'n_ctx': -1, 'n_gpu_layers': -2})
+
+    engine = await load(host, 'tiny', chosen)
+
+    assert engine.info.n_ctx == engine.info.n_ctx_train == 512
+    assert host.load_settings('tiny') == chosen
+
+
+async def test_the_host_tells_what_unloading_gives_back(host: ModelHost, model: Path) -> None:
+    assert host.reclaimable == {}
+    await load(host, 'tiny')
+    assert 0 < host.reclaimable['CPU'] < 1 << 26
+    await load(host, 'echo')
+    assert host.reclaimable == {}
 
 
 async def test_settings_that_do_not_go_together_are_explained_and_not_kept(host: ModelHost, model: Path) -> None:

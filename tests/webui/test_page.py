@@ -17,9 +17,11 @@ from nicegui.storage import Storage
 from nicegui.testing import User, UserInteraction
 from nicegui.testing.user_simulation import user_simulation
 
-from inference.settings import SamplingSettings
+from inference.chat import ToolCall
+from inference.settings import LoadSettings, SamplingSettings
 from presets.errors import StoreError
 from tests import tiny_models as tiny
+from tests.tiny_encoders import write_encoder, write_reranker
 from tests.webui.conftest import app_config
 from webui.app import create
 from webui.conversation import Conversation
@@ -76,6 +78,10 @@ class Tab:
         with self.user:
             self.part(testid).set_value(value)
 
+    def unfold(self, group: str) -> None:
+        """Open a group of settings."""
+        self.enter(f'group-{group}', True)
+
     def click(self, name: str) -> None:
         """Click the first button with this test id, text or accessible name."""
         buttons = [part for part in self.elements() if isinstance(part, ui.button) and name in names(part)]
@@ -118,8 +124,10 @@ async def tab_of(folder: Path, model: str) -> AsyncIterator[Tab]:
         create(services)
         tab = Tab(user, services)
         await tab.open()
-        yield tab
-        await services.close()
+        try:
+            yield tab
+        finally:
+            await services.close()
     assert errors == []
 
 
@@ -275,7 +283,157 @@ async def test_a_chat_that_does_not_exist_opens_an_empty_one_and_says_so(tab: Ta
     assert not (await tab.conversation()).chat.messages
 
 
+# What is more than text
+
+
+def is_open(block: ui.element) -> bool:
+    return 'open' in block.props
+
+
+async def test_reasoning_is_open_while_it_streams_and_folds_when_the_answer_begins(slow_tab: Tab) -> None:
+    tab = slow_tab
+    conversation = await tab.conversation()
+    await conversation.send('<think>one two three four five six</think>seven **eight** nine ten eleven twelve')
+    await tab.until(lambda: 'Thinking one two' in ' '.join(tab.texts('reasoning')))
+    assert is_open(tab.part('reasoning'))
+    assert 'tok/s' in tab.texts('hint')[0]
+
+    await tab.until(lambda: tab.reply_shows('seven'))
+    assert conversation.is_running
+    assert not is_open(tab.part('reasoning'))
+    assert tab.texts('reasoning') == ['Thought for a moment one two three four five six']
+    await conversation.wait()
+    assert 'six seven eight nine' in tab.texts('message')[-1]
+    assert conversation.chat.path()[-1].content.startswith('seven **eight**')
+
+
+async def test_reasoning_of_a_stored_reply_is_drawn_when_it_is_unfolded(tab: Tab) -> None:
+    conversation = await tab.say('<think>well **now**</think>the answer')
+    conversation.chat.path()[-1].reasoning_seconds = 72.4
+    await tab.open(conversation)
+    assert tab.texts('reasoning') == ['Thought for 1 min 12 s']
+
+    UserInteraction(tab.user, {tab.part('reasoning')}, None).trigger('toggle')
+    await tab.until(lambda: tab.texts('reasoning') == ['Thought for 1 min 12 s well now'])
+
+
+async def test_a_tab_that_comes_later_sees_what_was_thought_so_far(slow_tab: Tab) -> None:
+    tab = slow_tab
+    conversation = await tab.conversation()
+    await conversation.send('<think>one two three four five six seven eight</think>the answer')
+    await conversation.reasoned.emitted(timeout=5)
+    await tab.open(conversation)
+    assert is_open(tab.part('reasoning'))
+    await conversation.wait()
+    assert tab.texts('reasoning') == ['Thought for a moment one two three four five six seven eight']
+    assert tab.reply_shows('the answer')
+
+
+async def test_calls_of_a_reply_are_shown_with_their_arguments(tab: Tab) -> None:
+    conversation = await tab.say('see')
+    conversation.chat.path()[-1].tool_calls = [
+        ToolCall(id='1', name='weather', arguments='{"city": "Ålesund", "days": 3}'),
+        ToolCall(id='2', name='time', arguments='{"half'),
+    ]
+    await tab.open(conversation)
+
+    weather, time = tab.texts('tool-call')
+    assert weather == 'weather {\n  "city": "Ålesund",\n  "days": 3\n}'
+    assert time == 'time {"half'
+
+
+async def test_messages_that_were_not_sent_are_marked_until_they_are(tab: Tab) -> None:
+    conversation = await tab.say('one')
+    conversation.chat.path()[0].content = 'word ' * 60_000
+    tab.enter('setting-overflow', 'roll')
+    tab.enter('setting-max_tokens', 1)
+    await tab.until(lambda: conversation.chat.overflow == 'roll' and conversation.chat.sampling.max_tokens == 1)
+    await tab.say('word ' * 50_000)
+    assert [bool(tab_part.not_sent._label) for tab_part in tab.parts('message')] == [True, False, False, False]
+    assert tab.texts('left-out') == ['Not sent: the context is full']
+
+    await tab.open(conversation)
+    assert 'Not sent: the context is full' in tab.texts('message')[0]
+
+    conversation.chat.path()[2].content = 'short'
+    await tab.say('again')
+    assert tab.parts('left-out') == []
+
+
+async def test_a_reply_that_ended_by_itself_says_why(tab: Tab) -> None:
+    conversation = await tab.say('hello')
+    reply = conversation.chat.path()[-1]
+    reply.finish_reason, reply.detail = 'length', 'the context is full'
+    await tab.open(conversation)
+
+    assert 'Ended because the context is full.' in tab.texts('message')[-1]
+
+
 # Settings
+
+
+async def test_what_happens_to_a_full_context_belongs_to_the_chat(tab: Tab) -> None:
+    conversation = await tab.say('one')
+    tab.enter('setting-overflow', 'middle')
+    await tab.until(lambda: conversation.chat.overflow == 'middle')
+
+    tab.click('new-chat')
+    assert tab.part('setting-overflow').value == 'stop'
+    await tab.open(conversation)
+    assert tab.part('setting-overflow').value == 'middle'
+
+
+async def test_groups_that_are_rarely_wanted_are_drawn_when_they_are_unfolded(tab: Tab) -> None:
+    assert tab.parts('setting-temperature') and tab.parts('setting-n_ctx') and tab.parts('setting-seed')
+    conversation = await tab.conversation()
+    await conversation.change(sampling=SamplingSettings(typical_p=0.5))
+    await tab.open(await tab.say('one'))
+    folded = [part.props['data-testid'] for part in tab.elements() if isinstance(part, ui.expansion) and not part.value]
+    assert [name.removeprefix('group-') for name in folded] == [
+        'More sampling', 'Repetition', 'Reasoning', 'Structure', 'Sharing', 'Memory', 'GPU', 'Context extension',
+        'Expert',
+    ]  # fmt: skip
+    assert not tab.parts('setting-typical_p')
+    assert 'is-changed' in tab.part('group-More sampling').classes
+    assert 'is-changed' not in tab.part('group-Repetition').classes
+
+    tab.unfold('More sampling')
+    assert tab.part('setting-typical_p').value == 0.5
+    tab.click('Reset Typical-p')
+    await tab.until(lambda: 'is-changed' not in tab.part('group-More sampling').classes)
+
+
+async def test_every_kind_of_setting_can_be_changed(tab: Tab) -> None:
+    conversation = await tab.conversation()
+    for group in ('More sampling', 'Repetition', 'Structure'):
+        tab.unfold(group)
+    assert tab.part('setting-dry_sequence_breakers').value == ['\\n', ':', '"', '*']
+
+    tab.enter('setting-stop', ['\\n\\nUser:', 'a\\\\b'])
+    tab.enter('setting-logit_bias', ['42=-100', '7=1.5'])
+    tab.enter('setting-json_schema', '{"type": "array"}')
+    tab.enter('setting-mirostat', 'v2')
+    tab.enter('setting-ignore_eos', True)
+    tab.click('Move min_p up')
+    tab.enter('use-xtc', False)
+    await tab.until(lambda: 'xtc' not in conversation.chat.sampling.samplers)
+
+    assert conversation.chat.sampling == SamplingSettings(
+        stop=('\n\nUser:', 'a\\b'),
+        logit_bias={42: -100, 7: 1.5},
+        json_schema='{"type": "array"}',
+        mirostat='v2',
+        ignore_eos=True,
+        samplers=('dry', 'top_n_sigma', 'top_k', 'min_p', 'typical_p', 'top_p', 'temperature'),
+    )
+    tab.enter('use-xtc', True)
+    await tab.until(lambda: conversation.chat.sampling.samplers[-1] == 'xtc')
+    tab.click('Reset Sampler order')
+    await tab.until(lambda: conversation.chat.sampling.samplers == SamplingSettings().samplers)
+
+    tab.enter('setting-logit_bias', ['hello'])
+    assert tab.sees('Such as 42=-100. The old value stays.')
+    assert conversation.chat.sampling.logit_bias == {42: -100, 7: 1.5}
 
 
 async def test_a_changed_setting_belongs_to_the_chat(tab: Tab) -> None:
@@ -362,6 +520,46 @@ async def test_load_settings_wait_for_apply_or_go_with_revert(tmp_path: Path) ->
         assert 'Context 256' in tab.texts('model-card')[0]
 
 
+@pytest.mark.usefixtures('simulation')
+async def test_what_needs_no_reload_applies_at_once(tmp_path: Path) -> None:
+    (tmp_path / 'models').mkdir()
+    tiny.write_tiny_model(tmp_path / 'models' / 'tiny.gguf')
+    async with tab_of(tmp_path, 'tiny') as tab:
+        host = tab.services.host
+        engine = await host.ready()
+
+        tab.enter('setting-n_slots', 2)
+        await tab.until(lambda: engine.status.slots == 2)
+        await tab.until(lambda: host.load_settings('tiny') == LoadSettings(n_slots=2))
+        assert not tab.parts('apply-load-settings')
+
+        tab.enter('setting-n_ctx', 256)
+        await tab.until(lambda: tab.parts('apply-load-settings'))
+        tab.enter('setting-n_threads', 1)
+        await tab.until(lambda: host.load_settings('tiny') == LoadSettings(n_slots=2, n_threads=1))
+        assert tab.parts('apply-load-settings'), 'what waits for a reload is not applied'
+        tab.click('Revert')
+        assert tab.part('setting-n_threads').value == 1
+
+        tab.enter('setting-n_slots', 20)
+        await tab.until(lambda: tab.parts('apply-load-settings'))
+        assert tab.sees('The model was loaded for 8 replies at once.')
+        assert engine.status.slots == 2
+
+
+@pytest.mark.usefixtures('simulation')
+async def test_models_that_cannot_write_are_shown_but_not_offered(tmp_path: Path) -> None:
+    (tmp_path / 'models').mkdir()
+    tiny.write_tiny_model(tmp_path / 'models' / 'chat.gguf')
+    write_encoder(tmp_path / 'models' / 'embed.gguf')
+    write_reranker(tmp_path / 'models' / 'rank.gguf')
+    async with tab_of(tmp_path, 'none') as tab:
+        rows = {text.split()[0]: text for text in tab.texts('model-row')}
+        assert 'for embeddings' in rows['embed'] and not rows['embed'].endswith('Load')
+        assert 'ranks documents' in rows['rank'] and not rows['rank'].endswith('Load')
+        assert rows['chat'].endswith('Load')
+
+
 # The list of chats
 
 
@@ -429,7 +627,9 @@ async def test_a_notice_from_before_the_page_is_shown_and_a_later_one_too(tmp_pa
 async def test_nothing_that_is_written_becomes_a_part_of_the_page(tab: Tab) -> None:
     conversation = await tab.say(EVIL)
     await conversation.change(title=EVIL, system_prompt=EVIL)
-    conversation.chat.path()[-1].error = EVIL
+    reply = conversation.chat.path()[-1]
+    reply.error = reply.detail = reply.reasoning = EVIL
+    reply.tool_calls = [ToolCall(id='1', name=EVIL, arguments=EVIL)]
     await tab.open(conversation)
     tab.services.notices.add(EVIL)
 
@@ -438,6 +638,10 @@ async def test_nothing_that_is_written_becomes_a_part_of_the_page(tab: Tab) -> N
     assert EVIL in tab.texts('message')[0]
     assert '<script>alert(1)</script>' in tab.texts('message')[1], 'a reply shows it as text'
     assert tab.texts('reply-error') == [f'{EVIL} Try again Settings']
+    assert tab.texts('tool-call') == [f'{EVIL} {EVIL}']
+    assert f'Ended because {EVIL}.' in tab.texts('message')[1]
+    UserInteraction(tab.user, {tab.part('reasoning')}, None).trigger('toggle')
+    await tab.until(lambda: '<script>alert(1)</script>' in tab.texts('reasoning')[0])
     assert EVIL in tab.texts('toast-error')[0]
     for part in tab.elements():
         if isinstance(part, ui.html):

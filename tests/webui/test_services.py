@@ -10,6 +10,7 @@ from inference.engine import Engine
 from inference.errors import NoModelLoaded
 from presets.chat import Chat, StoredMessage
 from tests import tiny_models as tiny
+from tests.tiny_encoders import write_encoder, write_reranker
 from tests.webui.conftest import app_config, started
 from webui.services import Services
 from webui.supervisor import CrashReport, describe_exit
@@ -59,6 +60,18 @@ async def test_a_model_that_is_not_there_does_not_keep_the_app_from_starting(tmp
         assert services.host.state.phase == 'failed'
 
 
+async def test_the_first_model_is_loaded_as_the_command_line_says_on_top_of_what_is_kept(tmp_path: Path) -> None:
+    put_models(tmp_path, 'tiny')
+    for given, expected in (({'n_ctx': 256, 'n_threads': 1}, (256, 1)), ({'n_ctx': 512}, (512, 1)), ({}, (512, 1))):
+        config = app_config(tmp_path, 'tiny').model_copy(update={'load_settings': given})
+        async with started(config) as services:
+            engine = await services.host.ready()
+            kept = services.host.load_settings('tiny')
+
+        assert (engine.info.n_ctx, kept.n_threads) == expected
+        assert kept.n_ctx == expected[0]
+
+
 async def test_the_model_used_last_is_loaded_again(tmp_path: Path) -> None:
     put_models(tmp_path, 'aardvark', 'zebra')
     async with started(app_config(tmp_path)) as services:
@@ -71,6 +84,19 @@ async def test_the_model_used_last_is_loaded_again(tmp_path: Path) -> None:
     remove_model(tmp_path, 'zebra')
     async with started(app_config(tmp_path)) as services:
         assert services.first_model() == 'aardvark'
+
+
+async def test_a_model_that_cannot_write_is_never_the_first(tmp_path: Path) -> None:
+    put_models(tmp_path, 'zebra')
+    write_encoder(tmp_path / 'models' / 'aardvark.gguf')
+    write_reranker(tmp_path / 'models' / 'badger.gguf')
+
+    async with started(app_config(tmp_path)) as services:
+        first = services.first_model()
+        known = [model.id for model in services.catalog.models]
+
+    assert {'aardvark', 'badger'} <= set(known)
+    assert first not in ('aardvark', 'badger')
 
 
 # After a crash

@@ -2,7 +2,9 @@
 
 from fastapi import APIRouter
 
+from webui.api.embeddings import EmbeddingsApi
 from webui.api.manage import ManageApi
+from webui.api.metrics import MetricsApi
 from webui.api.openai import OpenAIApi
 from webui.api.system import SystemApi
 from webui.services import Services
@@ -11,6 +13,7 @@ from webui.services import Services
 def create_router(services: Services) -> APIRouter:
     """Collect every path; `services` need not be started before the first request."""
     router = APIRouter()
-    for api in (SystemApi(services), ManageApi(services), OpenAIApi(services)):
+    groups = (SystemApi, MetricsApi, ManageApi, OpenAIApi, EmbeddingsApi)
+    for api in [group(services) for group in groups]:
         router.include_router(api.router())
     return router

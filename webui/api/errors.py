@@ -29,7 +29,7 @@ from inference.errors import (
 from presets.errors import DamagedFile, NewerSchema, NotFound, StoreError
 from webui.conversation import ReplyRunning
 
-PATHS = ('/api/', '/v1/')
+PATHS = ('/api/', '/v1/', '/metrics')
 STATUS: dict[type[Exception], int] = {
     InferenceError: 500,
     ModelNotFound: 404,

@@ -4,11 +4,11 @@ from dataclasses import asdict
 from typing import Any, assert_never
 
 from fastapi import APIRouter
+from starlette.requests import Request
 
 from inference.chat import (
     Finished,
     GenerationEvent,
-    GenerationRequest,
     LeftOut,
     PromptProgress,
     Queued,
@@ -18,7 +18,8 @@ from inference.chat import (
     decode_rate,
     prefill_rate,
 )
-from webui.api.schema import LimitedRoute, NewMessage, StreamRequest
+from webui.api.openai_wire import choice_of
+from webui.api.schema import LimitedRoute, NewMessage, StreamRequest, user_of
 from webui.api.sse import EventStream, format_event, reply
 from webui.services import Services
 
@@ -44,16 +45,18 @@ class ManageApi:
         router.post('/chat/stream', status_code=200, response_class=EventStream)(self.stream)
         return router
 
-    async def send(self, chat_id: str, body: NewMessage) -> dict[str, str]:
+    async def send(self, chat_id: str, body: NewMessage, request: Request) -> dict[str, str]:
         """Add a message to a saved chat and begin the reply, which the chat's pages show; returns the message's id."""
         conversation = await self._services.conversations.open(chat_id)
-        message = await conversation.send(body.text)
+        message = await conversation.send(body.text, user_of(request))
         return {'id': message.id}
 
-    async def stream(self, body: StreamRequest) -> EventStream:
-        """Answer a conversation with server-sent events: queued, progress, delta, and at the end done or error."""
-        request = GenerationRequest(messages=body.prompt(), sampling=body.sampling)
-        return EventStream(reply(self._services.host.ready, request), OwnWire())
+    async def stream(self, body: StreamRequest, request: Request) -> EventStream:
+        """Answer a conversation with server-sent events.
+
+        They are queued, progress, left_out, reasoning, delta and tool_call, and at the end done or error.
+        """
+        return EventStream(reply(self._services.host.ready, body.generation(user_of(request))), OwnWire())
 
 
 class OwnWire:
@@ -64,8 +67,9 @@ class OwnWire:
         match event:
             case Finished():
                 return format_event(_done(event), 'done')
-            case TextDelta(text=text, tokens=tokens):
-                return format_event({'text': text, 'tokens': tokens}, 'delta')
+            case TextDelta(text=text, tokens=tokens, choices=choices):
+                told = {'logprobs': [choice_of(choice, len(choice.top)) for choice in choices]} if choices else {}
+                return format_event({'text': text, 'tokens': tokens, **told}, 'delta')
             case Queued() | PromptProgress() | LeftOut() | ReasoningDelta() | ToolCallDelta():
                 return format_event(asdict(event), NAMES[type(event)])
             case _:
@@ -85,4 +89,4 @@ def _done(event: Finished) -> dict[str, Any]:
         'prefill_rate': prefill_rate(usage, timings),
         'decode_rate': decode_rate(usage, timings),
     }
-    return {'finish_reason': event.reason, 'usage': asdict(usage), 'timings': measured}
+    return {'finish_reason': event.reason, 'detail': event.detail, 'usage': asdict(usage), 'timings': measured}

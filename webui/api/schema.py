@@ -1,22 +1,25 @@
 """What programs may send: the bodies of requests, checked, and with text that every tokenizer and file takes."""
 
-from collections.abc import Callable, Coroutine
-from typing import Annotated, Any, Literal
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Annotated, Any
 
-from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message as AsgiMessage
 from starlette.types import Receive
 
-from inference.chat import Message, Role, clean_text
+from inference.chat import GenerationRequest, Message, Overflow, Tool, clean_text
 from inference.settings import SamplingSettings
 
 BODY_LIMIT = 32 * 2**20
 """Bytes; the longest context is far below."""
+DEEPEST = 64
+"""Levels of lists and objects in each other; templates and grammars walk down all of them."""
+SESSION_COOKIE = 'session'
+TOOL_CHOICES = ('auto', 'none', 'required')
 
 
 class LimitedRoute(APIRoute):
@@ -32,47 +35,39 @@ class LimitedRoute(APIRoute):
         return limited
 
 
-def _clean(value: Any) -> Any:
-    return clean_text(value) if isinstance(value, str) else value
-
-
-def _clean_stop(value: Any) -> Any:
-    if isinstance(value, dict) and isinstance(value.get('stop'), list):
-        return {**value, 'stop': [_clean(text) for text in value['stop']]}
+def clean(value: Any, depth: int = 0) -> Any:
+    """Clean every text in a value that was JSON; ValueError if it is nested too deeply."""
+    if depth > DEEPEST:
+        raise ValueError(f'it is nested more than {DEEPEST} levels deep')
+    match value:
+        case str():
+            return clean_text(value)
+        case list():
+            return [clean(item, depth + 1) for item in value]
+        case dict():
+            return {clean_text(name): clean(item, depth + 1) for name, item in value.items()}
     return value
 
 
-def _as_list(value: Any) -> Any:
-    return [] if value is None else [value] if isinstance(value, str) else value
+def check_tool_choice(choice: str, tools: Sequence[Tool] | None) -> str:
+    """Return the choice if there is a tool for it; `tools` is None if there was a problem with them already."""
+    names = [tool.name for tool in tools or ()]
+    if tools is None or choice in ('auto', 'none', *names) or (choice == 'required' and names):
+        return choice
+    if not names:
+        raise ValueError('there are no tools to call')
+    raise ValueError(f'there is no tool {choice!r}')
 
 
-def _plain(content: Any) -> Any:
-    """Join the text parts of a message's content."""
-    if content is None:
-        return ''
-    if not isinstance(content, list):
-        return content
-    for number, part in enumerate(content):
-        if not isinstance(part, dict) or part.get('type') != 'text' or not isinstance(part.get('text'), str):
-            raise ValueError(f'part {number} is no text, and the model reads text only')
-    return '\n'.join(part['text'] for part in content)
+def user_of(request: Request) -> str:
+    """Return what tells the one who asks from others: the session of a browser, else the address."""
+    if SESSION_COOKIE in request.cookies and 'session' in request.scope:  # without the cookie, each has a new session
+        return str(request.session.get('id', ''))
+    return request.client.host if request.client else ''
 
 
-def _unsupported(what: str, *harmless: Any) -> AfterValidator:
-    """Return what refuses a field that would change the reply; empty and `harmless` values ask for nothing."""
-
-    def check(value: Any) -> None:
-        if value and value not in harmless:
-            raise ValueError(f'{what} not supported yet. Leave it out')
-
-    return AfterValidator(check)
-
-
-Text = Annotated[str, BeforeValidator(_clean)]
-_Tools = Annotated[Any, _unsupported('calling tools is', 'none', 'auto')]
-_Probabilities = Annotated[Any, _unsupported('token probabilities are')]
-_Grammar = Annotated[Any, _unsupported('replies in a given format are', {'type': 'text'})]
-_Audio = Annotated[Any, _unsupported('audio is', ['text'])]
+Clean = BeforeValidator(clean)
+Text = Annotated[str, Clean]
 
 
 class NewMessage(BaseModel):
@@ -81,108 +76,43 @@ class NewMessage(BaseModel):
     text: Text
 
 
-class Turn(BaseModel):
-    """One message of a conversation."""
-
-    role: Role
-    content: Text
-
-
 class StreamRequest(BaseModel):
-    """A conversation to go on with; nothing of it is saved."""
+    """A conversation to go on with; nothing of it is saved. Fields and their parts are spelled as the engine's own."""
 
     model_config = ConfigDict(extra='forbid')
 
-    messages: list[Turn] = Field(min_length=1)
-    sampling: Annotated[SamplingSettings, BeforeValidator(_clean_stop)] = SamplingSettings()
+    messages: Annotated[list[Message], Clean] = Field(min_length=1)
+    sampling: Annotated[SamplingSettings, Clean] = SamplingSettings()
+    tools: Annotated[list[Tool], Clean] = []
+    tool_choice: Text = Field('auto', description="'auto', 'none', 'required' or the name of a tool.")
+    overflow: Overflow = 'stop'
+    continues: bool = False
+    user: Text = ''
 
-    def prompt(self) -> tuple[Message, ...]:
-        """Return the messages as the engine takes them."""
-        return tuple(Message(role=turn.role, content=turn.content) for turn in self.messages)
+    @field_validator('tool_choice')
+    @classmethod
+    def _is_there(cls, value: str, info: ValidationInfo) -> str:
+        return check_tool_choice(value, info.data.get('tools'))
 
+    @field_validator('continues')
+    @classmethod
+    def _has_begun(cls, value: bool, info: ValidationInfo) -> bool:
+        messages = info.data.get('messages')
+        if value and messages and messages[-1].role != 'assistant':
+            raise ValueError('the last message must be the beginning of a reply')
+        return value
 
-class ChatMessage(BaseModel):
-    """A message as OpenAI's clients send it, or send back what they got."""
-
-    role: Literal['system', 'developer', 'user', 'assistant']
-    content: Annotated[Text, BeforeValidator(_plain)] = ''
-    tool_calls: _Tools = None
-    function_call: _Tools = None
-
-    def plain(self) -> Message:
-        """Return the message as the engine takes it."""
-        return Message(role='system' if self.role == 'developer' else self.role, content=self.content)
-
-
-class StreamOptions(BaseModel):
-    """What a stream carries beside the text."""
-
-    include_usage: bool = False
-
-
-class ChatCompletionRequest(BaseModel):
-    """`POST /v1/chat/completions`. Fields of OpenAI that change nothing here are let through and ignored."""
-
-    model: Annotated[Text, BeforeValidator(lambda value: value or '')] = ''
-    messages: list[ChatMessage] = Field(min_length=1)
-    stream: bool | None = False
-    stream_options: StreamOptions | None = None
-    n: Literal[1] | None = 1
-
-    temperature: float | None = None
-    top_k: int | None = None
-    top_p: float | None = None
-    min_p: float | None = None
-    repeat_penalty: float | None = None
-    repeat_last_n: int | None = None
-    presence_penalty: float | None = None
-    frequency_penalty: float | None = None
-    max_tokens: int | None = Field(None, description='-1 and 0 let the reply fill the context.')
-    max_completion_tokens: int | None = Field(None, description='The newer name of max_tokens; this one wins.')
-    seed: int | None = None
-    stop: Annotated[tuple[Text, ...], BeforeValidator(_as_list)] = ()
-
-    tools: _Tools = None
-    tool_choice: _Tools = None
-    functions: _Tools = None
-    function_call: _Tools = None
-    response_format: _Grammar = None
-    grammar: _Grammar = None
-    json_schema: _Grammar = None
-    logprobs: _Probabilities = None
-    top_logprobs: _Probabilities = None
-    logit_bias: Annotated[Any, _unsupported('a bias on tokens is')] = None
-    audio: _Audio = None
-    modalities: _Audio = None
-    web_search_options: Annotated[Any, _unsupported('searching the web is')] = None
-
-    @property
-    def include_usage(self) -> bool:
-        """Whether a stream ends with the usage."""
-        return bool(self.stream_options and self.stream_options.include_usage)
-
-    def prompt(self) -> tuple[Message, ...]:
-        """Return the messages as the engine takes them."""
-        return tuple(message.plain() for message in self.messages)
-
-    def settings(self) -> SamplingSettings:
-        """Return the settings for the reply, the app's own where the request says nothing."""
-        values = {name: getattr(self, name, None) for name in SamplingSettings.model_fields}
-        if self.max_completion_tokens is not None:
-            values['max_tokens'] = self.max_completion_tokens
-        if values['max_tokens'] == -1:  # how llama.cpp's clients say that there is no limit
-            values['max_tokens'] = 0
-        try:
-            return SamplingSettings(**{name: value for name, value in values.items() if value is not None})
-        except ValidationError as error:
-            raise RequestValidationError(_located(self, error)) from None
-
-
-def _located(request: ChatCompletionRequest, error: ValidationError) -> list[dict[str, Any]]:
-    """Return the problems under the names that the program used."""
-    newer = {'max_tokens': 'max_completion_tokens'} if request.max_completion_tokens is not None else {}
-    found = error.errors(include_url=False, include_context=False)
-    return [{**problem, 'loc': ('body', *(newer.get(str(part), part) for part in problem['loc']))} for problem in found]
+    def generation(self, user: str) -> GenerationRequest:
+        """Return what the engine is asked for; `user` is whose request it is if the body does not say."""
+        return GenerationRequest(
+            messages=tuple(self.messages),
+            sampling=self.sampling,
+            tools=tuple(self.tools),
+            tool_choice=self.tool_choice,
+            overflow=self.overflow,
+            continues=self.continues,
+            user=self.user or user,
+        )
 
 
 def _limit(receive: Receive) -> Receive:

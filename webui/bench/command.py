@@ -5,10 +5,21 @@ import sys
 from collections.abc import Sequence
 
 from inference.errors import InferenceError
-from webui.bench import crash, engine, fuzz, start, stream
+from presets.errors import StoreError
+from webui.bench import crash, engine, fuzz, memory, serve, start, stream, tune
+from webui.config import InvalidOption
 from webui.launch import CannotLaunch
 
-BENCHMARKS = {'engine': engine, 'stream': stream, 'start': start, 'crash': crash, 'fuzz': fuzz}
+BENCHMARKS = {
+    'tune': tune,
+    'engine': engine,
+    'serve': serve,
+    'memory': memory,
+    'stream': stream,
+    'start': start,
+    'crash': crash,
+    'fuzz': fuzz,
+}
 FAILED = 1
 
 
@@ -17,7 +28,7 @@ def main(argv: Sequence[str]) -> int:
     options = _parser().parse_args(argv)
     try:
         report = BENCHMARKS[options.benchmark].run(options)
-    except (InferenceError, CannotLaunch) as error:
+    except (InferenceError, StoreError, InvalidOption, CannotLaunch) as error:
         sys.stderr.write(f'{error}\n')
         return FAILED
     sys.stdout.write(f'{report.text()}\n{report.json()}\n')

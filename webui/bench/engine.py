@@ -4,41 +4,34 @@ import argparse
 import asyncio
 import statistics
 import sys
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from loguru import logger
 
-from inference.baseline import Baseline
-from inference.benchmark import Measurement, measure
-from inference.catalog import Catalog, ModelFile, starter_model
-from inference.chat import GenerationRequest, Message
-from inference.errors import InvalidModelFile, ModelNotFound
+from inference.catalog import ModelFile, starter_model
 from inference.library import default_threads
-from inference.llama import LlamaEngine
 from inference.preflight import preflight
-from inference.settings import LoadSettings, SamplingSettings
-from webui.bench.options import numbers
+from inference.settings import LoadSettings
+from webui.bench.engine_runs import QUARTERS, Pair, PythonCost, Rates, Runs
+from webui.bench.options import find_model, numbers
 from webui.bench.report import Cell, Report, Target
 
-TALK = 'Write a very long story about the sea, with many chapters. Never stop.'
-FILLER = 'The sailor looked at the waves and thought about the long way home, and the wind began to turn. '
-WARM_UP = SamplingSettings(max_tokens=8, seed=1, repeat_penalty=1)
-SEEDS = range(1, 9)
-"""A reply that ends early is asked for again with the next of these; the prompt is in the cache by then."""
-LEAST_RATIO = 0.97
+LEAST_RATIO, LEAST_BESIDE_PAGE = 0.97, 0.8
+MOST_PYTHON_MS, MOST_GROWTH = 0.15, 1.25
+QUICK = {'prompts': (512,), 'contexts': (64,), 'streams': (4,), 'long': 256, 'repeat': 1}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Pair:
-    """The same work, done by the engine and right after it by the plain loop; `talk` has most of the reply."""
+class Found:
+    """What the runs brought, by the size of the prompt or the number of replies."""
 
-    read: Measurement
-    talk: Measurement
-    plain: Measurement
+    pairs: dict[int, list[Pair]]
+    streams: dict[int, list[Rates]]
+    page: list[Rates] = field(default_factory=list)
+    long: list[tuple[Pair, PythonCost]] = field(default_factory=list)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -49,12 +42,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add('--prompts', type=numbers, default='512,2048', help='prompt lengths to read, in tokens')
     add('--contexts', type=numbers, default='64,2048', help='context lengths to decode at, in tokens')
     add('--tokens', type=int, default=64, help='tokens to decode at each context')
+    add('--streams', type=numbers, default='4,8', help='replies at once')
+    add('--messages', type=int, default=1000, help='messages of the page that renders beside a reply')
     add('--long', type=int, default=1024, help='tokens of the reply whose first and last quarter are compared')
     add('--repeat', type=int, default=3, help='runs of which the median counts')
+    add('--quick', action='store_true', help='one run with small sizes, whatever the options above say')
 
 
 def run(options: argparse.Namespace) -> Report:
     """Measure in turns, because machines are noisy: engine, plain loop, engine, plain loop ..."""
+    if options.quick:
+        vars(options).update(QUICK)
     logger.disable('inference')  # a line for each reply would hide the progress
     try:
         return asyncio.run(_compare(options))
@@ -63,127 +61,81 @@ def run(options: argparse.Namespace) -> Report:
 
 
 async def _compare(options: argparse.Namespace) -> Report:
-    model, settings = _find(options.model), LoadSettings(n_threads=options.threads)
+    model = find_model(options.model)
+    n_ctx = max(8192, options.long + 256, *options.prompts, *options.contexts)
+    settings = LoadSettings(n_threads=options.threads, n_ctx=n_ctx, draft='off')
     await preflight(model.path, settings, lambda share: None)
-    works = dict.fromkeys(sorted({*options.prompts, *options.contexts}), options.tokens)
-    pairs: dict[int, list[Pair]] = {size: [] for size in works}
-    long: list[Pair] = []
+    runs, sizes = Runs(model, settings), sorted({*options.prompts, *options.contexts})
+    found = Found(pairs={size: [] for size in sizes}, streams={count: [] for count in options.streams})
     for number in range(1, options.repeat + 1):
-        for size, tokens in works.items():
-            _say(f'Run {number} of {options.repeat}: prompt of {size:,} tokens, reply of {tokens:,}')
-            pairs[size].append(await _pair(model, settings, size, tokens))
-        _say(f'Run {number} of {options.repeat}: reply of {options.long:,} tokens')
-        long.append(await _pair(model, settings, min(works), options.long))
-    return _report(options, model, pairs, long)
+        for size in sizes:
+            _say(f'Run {number} of {options.repeat}: prompt of {size:,} tokens, reply of {options.tokens:,}')
+            found.pairs[size].append(await runs.pair(size, options.tokens))
+        for count in options.streams:
+            _say(f'Run {number} of {options.repeat}: {count} replies at once')
+            found.streams[count].append(await runs.streams(count, options.tokens))
+        _say(f'Run {number} of {options.repeat}: a page renders {options.messages:,} messages')
+        found.page.append(await runs.page(options.messages, 3 * options.tokens))
+    _say(f'Reply of {options.long:,} tokens')
+    found.long.append(await runs.long(min(sizes), options.long))
+    return _report(options, model, found)
 
 
-def _find(path: Path | None) -> ModelFile:
-    if path is None:
-        raise ModelNotFound('The starter model is not installed. Name a model file with --model.')
-    if not path.is_file():
-        raise ModelNotFound(f'There is no file {path}. Name a model file with --model.')
-    catalog = Catalog([], [path])
-    catalog.scan()
-    if not catalog.models:
-        raise InvalidModelFile(catalog.problems.get(path, f'{path} is not a model to chat with.'))
-    return catalog.models[0]
-
-
-async def _pair(model: ModelFile, settings: LoadSettings, size: int, tokens: int) -> Pair:
-    """Load, warm up and measure one after the other, so that only one of the two is ever in memory."""
-    engine = await LlamaEngine.load(model, settings)
-    try:
-        text = await _prompt(engine, size)
-        tries = await _talk(engine, text, tokens)
-    finally:
-        await engine.close()
-    read, talk = tries[0], max(tries, key=lambda one: len(one.arrivals))
-    # A thread of its own, as the engine has one: its helpers of OpenMP end with it.
-    with ThreadPoolExecutor(max_workers=1) as thread:
-        loop = asyncio.get_running_loop()
-        plain = await loop.run_in_executor(thread, _measure_plain, model.path, settings, text, read, talk)
-    return Pair(read=read, talk=talk, plain=plain)
-
-
-async def _prompt(engine: LlamaEngine, size: int) -> str:
-    """Return a message that makes a prompt of about `size` tokens with the model's template; warms up, too."""
-    warm_up = await measure(engine, _request('Hello', WARM_UP))
-    wanted = size - warm_up.prompt_tokens + await engine.count_tokens('Hello')
-    words = (FILLER * (size // 16 + 1)).split()
-    while words and (excess := await engine.count_tokens(_with_filler(words)) - wanted) > 0:
-        del words[-max(1, excess // 16) :]  # no word has more tokens than that
-    return _with_filler(words)
-
-
-def _with_filler(words: Sequence[str]) -> str:
-    return f'{" ".join(words)} {TALK}'.strip()
-
-
-async def _talk(engine: LlamaEngine, text: str, tokens: int) -> list[Measurement]:
-    """Ask until a reply is as long as it was wanted; the first try is the one that reads the prompt."""
-    tries: list[Measurement] = []
-    for seed in SEEDS:
-        tries.append(
-            await measure(engine, _request(text, SamplingSettings(max_tokens=tokens, seed=seed, repeat_penalty=1)))
-        )
-        if len(tries[-1].arrivals) == tokens:
-            break
-    return tries
-
-
-def _request(text: str, sampling: SamplingSettings) -> GenerationRequest:
-    return GenerationRequest(messages=(Message(role='user', content=text),), sampling=sampling)
-
-
-def _measure_plain(path: Path, settings: LoadSettings, text: str, read: Measurement, talk: Measurement) -> Measurement:
-    baseline = Baseline(path, settings)
-    try:
-        baseline.measure(text, WARM_UP, prompt_tokens=32, cached_tokens=0, count=8)
-        return baseline.measure(
-            text,
-            SamplingSettings(seed=1, repeat_penalty=1),
-            prompt_tokens=read.prompt_tokens,
-            cached_tokens=read.cached_tokens,
-            count=len(talk.arrivals),
-        )
-    finally:
-        baseline.close()
-
-
-def _report(options: argparse.Namespace, model: ModelFile, pairs: dict[int, list[Pair]], long: list[Pair]) -> Report:
-    prefill = [_prefill(size, pairs[size]) for size in options.prompts]
-    decode = [_decode(size, pairs[size]) for size in options.contexts]
-    flatness = _flatness(long)
-    rows: list[list[Cell]] = [
-        *(_row(f'prefill, {fact["prompt_tokens"]:,} tokens (tok/s)', fact) for fact in prefill),
-        *(_row(f'decode, {fact["prompt_tokens"]:,} in context (tok/s)', fact) for fact in decode),
-        *([f'decode, {name} quarter of {flatness["completion_tokens"]:,} (ms/token)', engine, plain, '', plain / engine]
-          for name, engine, plain in zip(('first', 'last'), flatness['engine_ms'], flatness['plain_ms'], strict=True)),
-    ]  # fmt: skip
-    first, last = flatness['extra_ms']
+def _report(options: argparse.Namespace, model: ModelFile, found: Found) -> Report:
+    prefill = [_prefill(size, found.pairs[size]) for size in options.prompts]
+    decode = [_decode(size, found.pairs[size]) for size in options.contexts]
+    streams = [_streams(count, found.streams[count]) for count in options.streams]
+    page, flatness, python = _page(found.page), _flatness(found.long[0][0]), _python(found.long[0][1])
+    long = flatness['completion_tokens']
     return Report(
         name='engine',
         title=f'{model.name}, {options.threads} threads, median of {options.repeat}',
         columns=('', 'engine', 'plain loop', 'engine, own clock', 'ratio'),
-        rows=rows,
+        rows=[
+            *(_row(f'prefill, {fact["prompt_tokens"]:,} tokens (tok/s)', fact) for fact in prefill),
+            *(_row(f'decode, {fact["prompt_tokens"]:,} in context (tok/s)', fact) for fact in decode),
+            *(_row(f'decode, {fact["streams"]} replies at once (tok/s)', fact) for fact in streams),
+            *_quarters(f'of {long:,} (ms/token)', flatness['engine_ms'], flatness['plain_ms']),
+            ['decode while a page renders, against alone (tok/s)', page['rendering'], '', '', page['ratio']],
+            *_python_rows(python),
+        ],
         facts={
             'model': model.id,
             'threads': options.threads,
             'repeat': options.repeat,
             'prefill': prefill,
             'decode': decode,
+            'streams': streams,
+            'page': page,
             'flatness': flatness,
+            'python': python,
         },
-        targets=[
-            Target(text=f'{name} ratio >= {LEAST_RATIO}', met=all(fact['ratio'] >= LEAST_RATIO for fact in facts))
-            for name, facts in (('prefill', prefill), ('decode', decode))
-        ],
+        targets=_targets(prefill, decode, streams, page, python),
         notes=[
             'The engine is measured where its tokens arrive: template, tokenizer, queue, thread and text included.',
-            f'It adds {first:.3f} ms a token in the first quarter of the long reply and {last:.3f} ms in the last.',
+            'Python is the CPU time of the engine thread outside of the library, and of the event loop.',
             *_shortfalls(options, decode, flatness),
         ],
     )
+
+
+def _targets(
+    prefill: list[dict[str, Any]],
+    decode: list[dict[str, Any]],
+    streams: list[dict[str, Any]],
+    page: dict[str, Any],
+    python: dict[str, Any],
+) -> list[Target]:
+    first, last = python['both_ms']
+    return [
+        *(
+            Target(text=f'{name} ratio >= {LEAST_RATIO}', met=all(fact['ratio'] >= LEAST_RATIO for fact in facts))
+            for name, facts in (('prefill', prefill), ('decode', decode), ('replies at once', streams))
+        ),
+        Target(text=f'beside a page decode keeps >= {LEAST_BESIDE_PAGE:.0%}', met=page['ratio'] >= LEAST_BESIDE_PAGE),
+        Target(text=f'Python <= {MOST_PYTHON_MS} ms a token', met=max(first, last) <= MOST_PYTHON_MS),
+        Target(text=f'Python grows <= {MOST_GROWTH} times', met=last <= MOST_GROWTH * first),
+    ]
 
 
 def _prefill(size: int, pairs: list[Pair]) -> dict[str, Any]:
@@ -212,18 +164,47 @@ def _decode(size: int, pairs: list[Pair]) -> dict[str, Any]:
     }
 
 
-def _flatness(pairs: list[Pair]) -> dict[str, Any]:
-    """Return milliseconds a token in the first and the last quarter; `extra_ms` is the engine's minus the loop's."""
-    quarters = ((0, 0.25), (0.75, 1))
+def _streams(count: int, rates: list[Rates]) -> dict[str, Any]:
     return {
-        'completion_tokens': min(len(pair.talk.arrivals) for pair in pairs),
-        'engine_ms': [_median(pair.talk.milliseconds(*quarter) for pair in pairs) for quarter in quarters],
-        'plain_ms': [_median(pair.plain.milliseconds(*quarter) for pair in pairs) for quarter in quarters],
-        'extra_ms': [
-            _median(pair.talk.milliseconds(*quarter) - pair.plain.milliseconds(*quarter) for pair in pairs)
-            for quarter in quarters
-        ],
+        'streams': count,
+        'engine': _median(one.engine for one in rates),
+        'engine_clock': '',
+        'plain': _median(one.other for one in rates),
+        'ratio': _median(one.engine / one.other for one in rates),
     }
+
+
+def _page(rates: list[Rates]) -> dict[str, Any]:
+    return {
+        'rendering': _median(one.engine for one in rates),
+        'alone': _median(one.other for one in rates),
+        'ratio': _median(one.engine / one.other for one in rates),
+    }
+
+
+def _flatness(pair: Pair) -> dict[str, Any]:
+    """Return milliseconds a token in the first and the last quarter."""
+    return {
+        'completion_tokens': len(pair.talk.arrivals),
+        'engine_ms': [round(pair.talk.milliseconds(*quarter), 4) for quarter in QUARTERS],
+        'plain_ms': [round(pair.plain.milliseconds(*quarter), 4) for quarter in QUARTERS],
+    }
+
+
+def _python(cost: PythonCost) -> dict[str, Any]:
+    """Return CPU milliseconds a token in the first and the last quarter."""
+    parts = {'engine_ms': cost.engine, 'loop_ms': cost.loop, 'both_ms': cost.both}
+    return {name: [round(value, 4) for value in part] for name, part in parts.items()}
+
+
+def _quarters(what: str, engine: list[float], plain: list[float]) -> Iterable[list[Cell]]:
+    for name, mine, theirs in zip(('first', 'last'), engine, plain, strict=True):
+        yield [f'decode, {name} quarter {what}', mine, theirs, '', theirs / mine]
+
+
+def _python_rows(python: dict[str, Any]) -> Iterable[list[Cell]]:
+    for name, engine, loop, both in zip(('first', 'last'), *python.values(), strict=True):
+        yield [f'Python, {name} quarter: engine {engine:.3f} + loop {loop:.3f} (ms/token)', both, '', '', '']
 
 
 def _shortfalls(options: argparse.Namespace, decode: list[dict[str, Any]], flatness: dict[str, Any]) -> list[str]:

@@ -23,6 +23,14 @@ def icon_button(icon: str, name: str, on_click: Handler, *, key: str = '', testi
     return button
 
 
+def info_button(about: str, help: str) -> None:
+    """Draw a button that explains something on hover and focus."""
+    info = icon_button('info', f'About {about}', lambda: None)
+    with info:
+        info.default_slot.children[0].delete()
+        ui.tooltip(help).style('max-width: 18rem')
+
+
 def text_button(text: str, on_click: Handler, *, primary: bool = False, testid: str = '') -> ui.button:
     """Return a button with a text, filled if it is the main action."""
     button = ui.button(on_click=on_click, color=None).props('flat dense padding="4px 12px"')

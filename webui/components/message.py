@@ -7,8 +7,10 @@ from nicegui import ui
 
 from presets.chat import StoredMessage
 from webui.components.controls import Handler, icon_button, text_button
+from webui.components.reasoning import Reasoning
 from webui.components.region import Region
 from webui.components.streaming import StreamingMarkdown
+from webui.components.tool_calls import ToolCalls
 from webui.conversation import Conversation
 
 SHOWN_CHARACTERS = 6_000
@@ -18,6 +20,7 @@ ENDINGS = {
     'cancelled': 'Stopped.',
     'interrupted': 'The app ended while this was written; the rest is lost.',
 }
+NOT_SENT = 'Not sent: the context is full'
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,6 +37,7 @@ class UserMessage(ui.element):
 
     def __init__(self, message: StoredMessage, actions: Actions) -> None:
         super().__init__('article')
+        self.message = message
         _describe(self, message)
         with self:
             bubble = ui.label(message.content[:SHOWN_CHARACTERS]).classes('bubble')
@@ -41,21 +45,29 @@ class UserMessage(ui.element):
                 size = f'Show all {len(message.content):,} characters'
                 more = text_button(size, lambda: bubble.set_text(message.content)).classes('show-all')
                 more.on_click(more.delete)
+            self.not_sent = NotSent()
             with ui.element('div').classes('message-actions'):
                 icon_button('content_copy', 'Copy', lambda: actions.copy(message))
 
 
 class Reply(Region):
-    """A reply. `extend`, `show_state` and `finish` change single parts of it while it is made."""
+    """A reply. `think`, `extend`, `call`, `show_state` and `finish` change single parts of it while it is made."""
 
     def __init__(self, message: StoredMessage, actions: Actions, *, running: bool) -> None:
         super().__init__()
-        self._message, self._actions = message, actions
+        self.message, self._actions = message, actions
+        self._reasoning: Reasoning | None = None
         _describe(self, message)
         with self:
             self._waiting = Region()
-            self._body = StreamingMarkdown()
+            self._thoughts = Region()
+            self._body = StreamingMarkdown().classes('answer')
+            self._calls = ToolCalls()
+            self.not_sent = NotSent()
             self._end = Region()
+        if message.reasoning:
+            self._add_reasoning(running=running and not message.content and not message.tool_calls)
+        self._calls.show(message.tool_calls)
         if running:
             self.classes('running')
             self._body.append(message.content)
@@ -63,9 +75,22 @@ class Reply(Region):
             self._body.set_content(message.content)
             self._show_end()
 
+    def think(self, text: str) -> None:
+        """Append streamed reasoning."""
+        if self._reasoning:
+            self._reasoning.extend(text)
+        else:
+            self._add_reasoning(running=True)
+
     def extend(self, text: str) -> None:
         """Append streamed text."""
+        self._fold_reasoning()
         self._body.append(text)
+
+    def call(self) -> None:
+        """Show the message's calls as they are now."""
+        self._fold_reasoning()
+        self._calls.show(self.message.tool_calls)
 
     def show_state(self, conversation: Conversation, model_state: str, model_progress: float) -> None:
         """Say what is being waited for, while there is no text yet."""
@@ -84,16 +109,25 @@ class Reply(Region):
     def finish(self) -> None:
         """Close the text and show what there is to do with it."""
         self._waiting.clear()
+        self._fold_reasoning()
         self._body.finish()
         self.classes(remove='running')
         self._show_end()
 
+    def _add_reasoning(self, *, running: bool) -> None:
+        with self._thoughts:
+            self._reasoning = Reasoning(self.message, running=running)
+
+    def _fold_reasoning(self) -> None:
+        if self._reasoning:
+            self._reasoning.fold()
+
     def _show_end(self) -> None:
-        message = self._message
+        message = self.message
         with self._end:
             if message.error:
                 self._show_failure(message.error)
-            if note := ENDINGS.get(message.finish_reason or ''):
+            if note := describe_ending(message):
                 ui.label(note).classes('note')
             with ui.element('div').classes('message-actions'):
                 icon_button('content_copy', 'Copy', lambda: self._actions.copy(message))
@@ -107,6 +141,27 @@ class Reply(Region):
             with ui.element('div').classes('failure-actions'):
                 text_button('Try again', self._actions.regenerate, primary=True)
                 text_button('Settings', self._actions.open_settings)
+
+
+class NotSent(Region):
+    """A quiet line under a message that the model did not see."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._label: ui.label | None = None
+
+    def show(self, shown: bool) -> None:
+        """Show or hide the line."""
+        if shown and not self._label:
+            with self:
+                self._label = ui.label(NOT_SENT).classes('note').props('data-testid=left-out')
+        if self._label:
+            self._label.set_visibility(shown)
+
+
+def describe_ending(message: StoredMessage) -> str:
+    """Say why a reply ended, if that is not as it should be."""
+    return f'Ended because {message.detail}.' if message.detail else ENDINGS.get(message.finish_reason or '', '')
 
 
 def describe_numbers(message: StoredMessage) -> str:

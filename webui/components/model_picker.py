@@ -48,7 +48,7 @@ class ModelPicker(Region):
         with self._menu:
             if state.is_busy:
                 self._draw_progress()
-            if state.phase == 'failed':
+            if state.error:
                 ui.label(state.error).classes('failure small').props('data-testid=toast-error')
             for model in services.catalog.models:
                 self._draw_model(model, state)
@@ -76,7 +76,7 @@ class ModelPicker(Region):
                 ui.label(describe_model(model)).classes('small muted ellipsis')
             if loaded:
                 text_button('Unload', host.unload, testid='unload')
-            elif not (state.is_busy and state.model_id == model.id):
+            elif model.kind == 'chat' and not (state.is_busy and state.model_id == model.id):
                 text_button('Load', lambda: host.load(model.id), testid='load')
 
 
@@ -133,7 +133,14 @@ def describe_state(services: Services, state: LoadState) -> str:
 def describe_model(model: ModelFile) -> str:
     """Return parameters, quantization, size and context of a file in one line."""
     header = model.header
-    parts = [_count(header.parameters), header.quantization, _bytes(header.size), f'{header.n_ctx_train:,} context']
+    use = {'chat': '', 'embedding': 'for embeddings', 'reranker': 'ranks documents'}[model.kind]
+    parts = [
+        use,
+        _count(header.parameters),
+        header.quantization,
+        _bytes(header.size),
+        f'{header.n_ctx_train:,} context',
+    ]
     return ' · '.join(part for part in parts if part)
 
 

@@ -38,7 +38,10 @@ class Transcript(ui.element, component='transcript.js'):
         self._leave()
         self._conversation = conversation
         conversation.added.subscribe(self._add)
+        conversation.reasoned.subscribe(self._think)
         conversation.extended.subscribe(self._extend)
+        conversation.called.subscribe(self._call)
+        conversation.marked.subscribe(self._mark)
         conversation.finished.subscribe(self._finish)
         conversation.changed.subscribe(self._show_state)
         conversation.replaced.subscribe(self._draw)
@@ -48,7 +51,10 @@ class Transcript(ui.element, component='transcript.js'):
     def _leave(self) -> None:
         if old := self._conversation:
             old.added.unsubscribe(self._add)
+            old.reasoned.unsubscribe(self._think)
             old.extended.unsubscribe(self._extend)
+            old.called.unsubscribe(self._call)
+            old.marked.unsubscribe(self._mark)
             old.finished.unsubscribe(self._finish)
             old.changed.unsubscribe(self._show_state)
             old.replaced.unsubscribe(self._draw)
@@ -65,6 +71,7 @@ class Transcript(ui.element, component='transcript.js'):
                 text_button(f'Show {len(messages) - count:,} earlier messages', lambda: self._draw(count * 4))
         for message in messages[-count:]:
             self._append(message)
+        self._mark()
         self._show_state()
 
     def _draw_empty(self) -> None:
@@ -98,7 +105,7 @@ class Transcript(ui.element, component='transcript.js'):
         return bool(conversation and conversation.is_running and message.id == conversation.chat.leaf)
 
     def _add(self, message: StoredMessage) -> None:
-        if message.id in [view.props['data-message-id'] for view in self._messages]:
+        if message.id in [view.message.id for view in self._messages]:
             return  # this tab was opened while the message was being saved
         if self._messages:
             self._append(message)
@@ -106,6 +113,21 @@ class Transcript(ui.element, component='transcript.js'):
             self._draw()
         if message.role == 'user':
             self.run_method('toEnd')
+
+    def _mark(self) -> None:
+        """Say of each message whether it was left out of what the model read last."""
+        assert self._conversation
+        left_out = set(self._conversation.chat.left_out())
+        for view in self._messages:
+            view.not_sent.show(view.message.id in left_out)
+
+    def _think(self, message: StoredMessage, text: str) -> None:
+        if self._reply:
+            self._reply.think(text)
+
+    def _call(self, message: StoredMessage) -> None:
+        if self._reply:
+            self._reply.call()
 
     def _extend(self, message: StoredMessage, text: str) -> None:
         if self._reply:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Awaitable
 
-from nicegui import ui
+from nicegui import app, ui
 
 from inference.errors import InferenceError
 from presets.chat import ChatSummary, StoredMessage
@@ -31,6 +31,7 @@ class ChatPage:
 
     def __init__(self, services: Services) -> None:
         self._services = services
+        self._user = str(app.storage.browser['id'])
         self._conversation: Conversation | None = None
         self._hinted_at = 0.0
         self._build()
@@ -104,10 +105,12 @@ class ChatPage:
     def _show(self, conversation: Conversation) -> None:
         if self._conversation:
             self._conversation.changed.unsubscribe(self._show_state)
+            self._conversation.reasoned.unsubscribe(self._show_rate)
             self._conversation.extended.unsubscribe(self._show_rate)
             self._conversation.added.unsubscribe(self._name_address)
         self._conversation = conversation
         conversation.changed.subscribe(self._show_state)
+        conversation.reasoned.subscribe(self._show_rate)
         conversation.extended.subscribe(self._show_rate)
         conversation.added.subscribe(self._name_address)
         self._transcript.show(conversation)
@@ -203,7 +206,7 @@ class ChatPage:
 
     async def _regenerate(self) -> None:
         assert self._conversation
-        await self._guard(self._conversation.regenerate())
+        await self._guard(self._conversation.regenerate(self._user))
 
     def _notify(self, notice: str) -> None:
         self._toasts.show(notice, error=True)

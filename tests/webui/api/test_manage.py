@@ -59,6 +59,50 @@ def test_a_reply_comes_as_events_with_numbers_at_the_end(server: Running) -> Non
     assert set(data['timings']) == {'queued', 'prefill', 'decode', 'ttft', 'prefill_rate', 'decode_rate'}
 
 
+def test_reasoning_calls_and_likelihoods_have_events_of_their_own(server: Running) -> None:
+    body = ask(
+        '<think>hm</think>see\n/tool weather {}', tools=[{'name': 'weather'}], sampling={'n_probs': 1}, user='ada'
+    )
+    with server.http.stream('POST', '/api/chat/stream', json=body) as response:
+        events = [(name, data) for name, data in read(response) if name != 'progress']
+
+    assert events[0] == ('reasoning', {'text': 'hm', 'tokens': 1})
+    assert events[1][0] == 'delta'
+    assert events[1][1]['logprobs'][0]['token'] == 'see\n'
+    assert events[2:4] == [
+        ('tool_call', {'index': 0, 'id': 'call_1', 'name': 'weather', 'arguments': '', 'tokens': 1}),
+        ('tool_call', {'index': 0, 'id': '', 'name': '', 'arguments': '{}', 'tokens': 1}),
+    ]
+    assert events[-1][1]['finish_reason'] == 'tool_calls'
+
+    wrong = server.http.post('/api/chat/stream', json=ask('hello', tool_choice='weather'))
+    assert (wrong.status_code, wrong.json()['error']['param']) == (422, 'tool_choice')
+
+
+def test_messages_are_left_out_where_that_is_wanted(server: Running) -> None:
+    long = 'word ' * 60_000
+    turns = [{'role': role, 'content': text} for role, text in (('user', long), ('assistant', 'fine'), ('user', long))]
+    body = {'messages': turns, 'overflow': 'roll', 'sampling': {'max_tokens': 1}}
+    with server.http.stream('POST', '/api/chat/stream', json=body) as response:
+        events = read(response)
+    assert events[0] == ('left_out', {'messages': [0]})
+
+    full = server.http.post('/api/chat/stream', json={**body, 'overflow': 'stop'})
+    assert (full.status_code, full.json()['error']['code']) == (400, 'context_length_exceeded')
+
+    with server.http.stream('POST', '/api/chat/stream', json=ask('word ' * 99_999)) as response:
+        assert read(response)[-1][1]['detail'] == 'the context is full'
+
+
+def test_a_reply_that_was_begun_goes_on(server: Running) -> None:
+    turns = [{'role': 'user', 'content': 'one two three'}, {'role': 'assistant', 'content': 'one'}]
+    with server.http.stream('POST', '/api/chat/stream', json={'messages': turns, 'continues': True}) as response:
+        assert ''.join(data['text'] for name, data in read(response) if name == 'delta') == ' two three'
+
+    wrong = server.http.post('/api/chat/stream', json=ask('hello', continues=True))
+    assert (wrong.status_code, wrong.json()['error']['param']) == (422, 'continues')
+
+
 def test_sampling_settings_apply_and_are_checked(server: Running) -> None:
     body = ask('one two three four', sampling={'max_tokens': 2, 'stop': ['nothing']})
     with server.http.stream('POST', '/api/chat/stream', json=body) as response:

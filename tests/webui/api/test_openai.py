@@ -15,6 +15,7 @@ from tests.tiny_models import write_tiny_model
 from tests.webui.api.serving import Running, config, serving
 
 HELLO: list[ChatCompletionMessageParam] = [{'role': 'user', 'content': 'hello there world'}]
+TOOLS: Any = [{'type': 'function', 'function': {'name': 'weather', 'parameters': {'type': 'object'}}}]
 JSON = {'content-type': 'application/json'}
 
 
@@ -74,6 +75,102 @@ def test_a_client_that_leaves_ends_its_reply(slow_server: Running) -> None:
     slow_server.until(lambda: slow_server.busy() == 0, seconds=2)
 
 
+def test_reasoning_is_told_apart_from_the_answer(server: Running) -> None:
+    messages: list[ChatCompletionMessageParam] = [{'role': 'user', 'content': '<think>well now</think>the answer'}]
+    create = server.openai.chat.completions.create
+    completion = create(model='', messages=messages)
+
+    message = completion.choices[0].message
+    assert (message.content, message.model_extra) == ('the answer', {'reasoning_content': 'well now'})
+    assert completion.usage and completion.usage.completion_tokens_details
+    assert completion.usage.completion_tokens_details.reasoning_tokens == 2
+    assert completion.usage.completion_tokens_details.accepted_prediction_tokens == 0
+
+    deltas = [chunk.choices[0].delta for chunk in create(model='', messages=messages, stream=True)]
+    assert ''.join((delta.model_extra or {}).get('reasoning_content', '') for delta in deltas) == 'well now'
+    assert ''.join(delta.content or '' for delta in deltas) == 'the answer'
+
+    assert create(model='', messages=messages, reasoning_effort='none').choices[0].message.model_extra == {}
+
+
+def test_a_tool_is_called_at_once_or_in_parts(server: Running) -> None:
+    messages: list[ChatCompletionMessageParam] = [
+        {'role': 'user', 'content': '/tool weather {"city": "Oslo", "days": 3}\n/tool weather {}'}
+    ]
+    create = server.openai.chat.completions.create
+    completion = create(model='', messages=messages, tools=TOOLS)
+
+    choice = completion.choices[0]
+    assert (choice.finish_reason, choice.message.content) == ('tool_calls', None)
+    assert choice.message.tool_calls
+    calls = [call for call in choice.message.tool_calls if call.type == 'function']
+    assert [(call.id, call.function.name) for call in calls] == [('call_1', 'weather'), ('call_2', 'weather')]
+    assert json.loads(calls[0].function.arguments) == {'city': 'Oslo', 'days': 3}
+
+    chunks = list(create(model='', messages=messages, tools=TOOLS, stream=True))
+    parts = [part for chunk in chunks for part in chunk.choices[0].delta.tool_calls or []]
+    first = [part for part in parts if part.index == 0 and part.function]
+    assert (first[0].id, first[0].type, first[0].function and first[0].function.name) == (
+        'call_1',
+        'function',
+        'weather',
+    )
+    assert all(part.id is None and part.function and part.function.name is None for part in first[1:])
+    assert ''.join(part.function.arguments or '' for part in first if part.function) == calls[0].function.arguments
+    assert {part.index for part in parts} == {0, 1}
+    assert chunks[-1].choices[0].finish_reason == 'tool_calls'
+
+
+def test_a_program_that_wants_one_call_is_told_one(server: Running) -> None:
+    messages: list[ChatCompletionMessageParam] = [{'role': 'user', 'content': '/tool weather {}\n/tool weather {}'}]
+    create = server.openai.chat.completions.create
+
+    completion = create(model='', messages=messages, tools=TOOLS, parallel_tool_calls=False)
+    assert len(completion.choices[0].message.tool_calls or []) == 1
+    stream = create(model='', messages=messages, tools=TOOLS, parallel_tool_calls=False, stream=True)
+    assert {part.index for chunk in stream for part in chunk.choices[0].delta.tool_calls or []} == {0}
+
+
+def test_the_answer_of_a_tool_goes_back_to_the_model(server: Running) -> None:
+    call: Any = {'id': 'call_1', 'type': 'function', 'function': {'name': 'weather', 'arguments': '{}'}}
+    messages: list[ChatCompletionMessageParam] = [
+        {'role': 'user', 'content': 'how is it outside?'},
+        {'role': 'assistant', 'content': None, 'tool_calls': [call]},
+        {'role': 'tool', 'content': 'rain until noon', 'tool_call_id': 'call_1'},
+    ]
+    completion = server.openai.chat.completions.create(model='', messages=messages, tools=TOOLS)
+
+    assert completion.choices[0].message.content == 'rain until noon'
+
+
+def test_how_likely_each_token_was(server: Running) -> None:
+    create = server.openai.chat.completions.create
+    asked: Any = {'model': '', 'messages': [{'role': 'user', 'content': 'grün und blau'}], 'logprobs': True}
+    told = create(**asked, top_logprobs=2).choices[0].logprobs
+
+    assert told and told.content
+    assert [token.token for token in told.content] == ['grün', ' und', ' blau']
+    assert bytes(told.content[0].bytes or []) == 'grün'.encode()
+    assert [other.token for other in told.content[0].top_logprobs] == ['grün', 'grün?']
+    assert told.content[0].logprob == told.content[0].top_logprobs[0].logprob > told.content[0].top_logprobs[1].logprob
+
+    alone = create(**asked).choices[0].logprobs
+    assert alone and alone.content and alone.content[0].top_logprobs == []
+    assert create(model='', messages=HELLO).choices[0].logprobs is None
+
+    chunks = list(create(**asked, top_logprobs=1, stream=True))
+    streamed = [token.token for chunk in chunks if (told := chunk.choices[0].logprobs) for token in told.content or []]
+    assert streamed == ['grün', ' und', ' blau']
+    asked_as_llama_does = post(server, n_probs=1).json()['choices'][0]['logprobs']['content']
+    assert [len(token['top_logprobs']) for token in asked_as_llama_does] == [1, 1, 1]
+
+
+def test_a_reply_that_fills_the_context_says_so(server: Running) -> None:
+    ends = post(server, messages=[{'role': 'user', 'content': 'a ' * 99_998}]).json()['choices'][0]
+
+    assert (ends['finish_reason'], ends['finish_detail']) == ('length', 'the context is full')
+
+
 def test_limits_and_stops(server: Running) -> None:
     create = server.openai.chat.completions.create
 
@@ -90,7 +187,8 @@ def test_fields_that_change_nothing_are_let_through(server: Running) -> None:
         'user': 'me', 'store': False, 'metadata': {'a': 'b'}, 'service_tier': 'auto', 'parallel_tool_calls': True,
         'n': 1, 'tools': [], 'tool_choice': 'none', 'response_format': {'type': 'text'}, 'logprobs': False,
         'stop': None, 'temperature': None, 'logit_bias': {}, 'modalities': ['text'], 'top_k': 5, 'min_p': 0.1,
-        'repeat_penalty': 1.1, 'something_new': True,
+        'repeat_penalty': 1.1, 'something_new': True, 'top_logprobs': 0, 'reasoning_format': 'auto',
+        'cache_prompt': True,
     }  # fmt: skip
 
     assert post(server, **harmless).status_code == 200
@@ -100,12 +198,16 @@ def test_fields_that_change_nothing_are_let_through(server: Running) -> None:
     ('field', 'value'),
     [
         ('n', 2),
-        ('tools', [{'type': 'function', 'function': {'name': 'f'}}]),
         ('tool_choice', 'required'),
-        ('response_format', {'type': 'json_object'}),
-        ('logprobs', True),
+        ('tool_choice', {'type': 'function', 'function': {'name': 'nobody'}}),
+        ('tool_choice', 'sometimes'),
+        ('functions', [{'name': 'f'}]),
+        ('response_format', {'type': 'xml'}),
         ('top_logprobs', 3),
-        ('logit_bias', {'50256': -100}),
+        ('n_probs', 21),
+        ('logit_bias', {'hello': -100}),
+        ('lora', [{'id': 0, 'scale': 1}]),
+        ('reasoning_format', 'none'),
         ('audio', {'voice': 'alloy', 'format': 'wav'}),
         ('modalities', ['text', 'audio']),
         ('temperature', 9),
@@ -141,7 +243,7 @@ def test_messages_may_come_in_parts_and_roles_that_are_known(server: Running) ->
     assert (seen.status_code, seen.json()['error']['param']) == (400, 'messages[0].content')
     assert 'part 0 is no text' in seen.json()['error']['message']
 
-    tool = post(server, messages=[*messages, {'role': 'tool', 'content': '42', 'tool_call_id': 'x'}])
+    tool = post(server, messages=[*messages, {'role': 'function', 'content': '42', 'name': 'x'}])
     assert (tool.status_code, tool.json()['error']['param']) == (400, 'messages[4].role')
 
 

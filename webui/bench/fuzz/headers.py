@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import re
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -12,14 +11,18 @@ from functools import lru_cache
 from pathlib import Path
 
 from inference.catalog import Catalog, starter_model
-from inference.errors import DecodeFailed, InferenceError, InvalidModelFile, LoadFailed, NotEnoughMemory
+from inference.crash import diagnose
+from inference.errors import InferenceError, InvalidModelFile, LoadFailed, NotEnoughMemory
+from inference.footprint import estimate
+from inference.free_memory import DeviceMemory, ram
 from inference.fuzzing.damage import DamagedFile, damage
 from inference.fuzzing.gguf_file import GGUFFile
 from inference.fuzzing.tiny import MODELS
-from inference.gguf import check_usable, read_header
-from inference.memory import estimate, free_memory, largest_n_ctx, require_fit
+from inference.gguf import Header, check_usable, read_header
+from inference.memory import fit_label, remedies, require_fit
 from inference.preflight import Trial, attempt, preflight
 from inference.settings import LoadSettings
+from inference.template import ChatTemplate
 from webui.bench.fuzz.findings import Plan, Problem, peak_memory, say, write_down
 from webui.bench.fuzz.worker import Died, Worker
 
@@ -100,10 +103,7 @@ def _read(path: Path) -> tuple[str, str]:
         catalog = Catalog([], [path])
         catalog.scan()
         for model in catalog.models:
-            check_usable(model.header)
-            need = estimate(model.header, SETTINGS)
-            largest_n_ctx(model.header, SETTINGS, need.total * 2)
-            require_fit(model.header, SETTINGS, free_memory())
+            _weigh(model.header)
             return 'accepted', ''
         return ('refused', catalog.problems[path]) if path in catalog.problems else ('companion', '')
     except NotEnoughMemory as error:
@@ -114,18 +114,26 @@ def _read(path: Path) -> tuple[str, str]:
         return 'problem', f'{type(error).__name__}: {error}'
 
 
+def _weigh(header: Header) -> None:
+    """Ask all that the app asks of a header before it loads the model. Raises NotEnoughMemory."""
+    check_usable(header)
+    half = DeviceMemory(name='CPU', free=estimate(header, SETTINGS).total // 2, total=1 << 40)
+    remedies(header, SETTINGS, [half])
+    fit_label(header, SETTINGS, [half])
+    require_fit(header, SETTINGS, [ram()])
+    ChatTemplate.load(header.chat_template, bos='<s>', eos='</s>')
+
+
 def try_case(plan: Plan) -> tuple[str, str]:
     """Do with the first file of a plan what the app does before it loads a model; return how that ended."""
     path = damaged_file(plan, plan.first).write(plan.folder / 'tried.gguf')
     try:
         header = read_header(path)
         check_usable(header)
-        require_fit(header, SETTINGS, free_memory())
+        require_fit(header, SETTINGS, [ram()])
         attempt(Trial(path=path, settings=SETTINGS))
-    except DecodeFailed as error:
-        return 'nonsense', str(error)
     except InferenceError as error:
-        return 'refused', str(error)
+        return ('nonsense' if error.code == 'nonsense' else 'refused'), str(error)
     return 'loads', ''
 
 
@@ -192,9 +200,10 @@ def _confirm(plan: Plan, headers: Headers) -> None:
 
 def _kind(death: Died) -> str:
     """Return what tells one kind of crash from another: the assertion, or the signal alone."""
-    found = re.findall(r'(\S+:\d+: GGML_ASSERT\(.+)|what\(\):\s*(.+)', death.said)
-    detail = ''.join(found[-1]).rpartition('/')[2] if found else ''
-    return f'{death.how} {detail}'.strip()
+    if death.how in ('hang', 'error'):
+        return death.how
+    crash = diagnose(death.code, death.said)
+    return f'{crash.how} {crash.detail if crash.cause == "assertion" else ""}'.strip()
 
 
 def _blame(plan: Plan, case: int, what: str, headers: Headers) -> None:

@@ -2,15 +2,15 @@
 
 import multiprocessing
 import os
-import signal
-import sys
 import traceback
 from collections.abc import Callable
-from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
+
+from inference.crash import diagnose
+from inference.preflight import die_quietly
 
 Argument = TypeVar('Argument')
 Result = TypeVar('Result')
@@ -20,9 +20,9 @@ LAST_WORDS = 2000
 class Died(Exception):
     """The child crashed, hung or met an error of its own; `how` tells which, `said` what it wrote at the end."""
 
-    def __init__(self, how: str, said: str) -> None:
+    def __init__(self, how: str, said: str, code: int = 0) -> None:
         super().__init__(f'{how}: {said}')
-        self.how, self.said = how, said
+        self.how, self.said, self.code = how, said, code
 
 
 class Worker(Generic[Argument, Result]):
@@ -40,10 +40,11 @@ class Worker(Generic[Argument, Result]):
         try:
             connection.send(argument)
             if not connection.poll(patience):
-                raise Died('hang', self._end(kill=True)[1])
+                raise Died('hang', self._end(kill=True)[0])
             went_well, result = connection.recv()
         except (EOFError, OSError):
-            raise Died(*self._end()) from None
+            said, code = self._end()
+            raise Died(diagnose(code, said).how, said, code) from None
         if not went_well:
             raise Died('error', result)
         value: Result = result
@@ -67,30 +68,23 @@ class Worker(Generic[Argument, Result]):
         self._connection, self.started = ours, self.started + 1
         return ours
 
-    def _end(self, *, kill: bool = False) -> tuple[str, str]:
-        """Wait for the end of the child; return how it ended and what it said last."""
+    def _end(self, *, kill: bool = False) -> tuple[str, int]:
+        """Wait for the end of the child; return what it said last and its exit code."""
         if kill:
             self._process.kill()
         self._process.join()
-        code = self._process.exitcode
+        code: int = self._process.exitcode
         self._process.close()
         if self._connection:
             self._connection.close()
         self._process = self._connection = None
         said = self._log.read_text('utf-8', 'replace') if self._log.exists() else ''
-        return _how(code), said[-LAST_WORDS:].strip()
-
-
-def _how(code: int) -> str:
-    if code < 0:
-        with suppress(ValueError):
-            return f'signal {signal.Signals(-code).name}'
-    return f'exit code {code & 0xFFFFFFFF:#x}'
+        return said[-LAST_WORDS:].strip(), code
 
 
 def _serve(function: Callable[[Any], Any], connection: Connection, log: Path) -> None:
     """The child: what it and its libraries write goes to `log`, from which the parent tells what it died of."""
-    _die_quietly()
+    die_quietly()
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND)
     for stream in (1, 2):
         os.dup2(file, stream)
@@ -105,17 +99,3 @@ def _serve(function: Callable[[Any], Any], connection: Connection, log: Path) ->
         except Exception:  # the child's outermost loop: the parent is told
             result = False, traceback.format_exc()
         connection.send(result)
-
-
-def _die_quietly() -> None:
-    """Write no crash dump, show no dialog, and be what the system ends when memory runs out."""
-    with suppress(OSError):
-        Path('/proc/self/oom_score_adj').write_text('1000')
-    if sys.platform == 'win32':
-        import ctypes  # noqa: PLC0415 (nothing but this needs it)
-
-        ctypes.windll.kernel32.SetErrorMode(0x8003)
-    else:
-        import resource  # noqa: PLC0415 (not there on Windows)
-
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
