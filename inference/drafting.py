@@ -36,7 +36,7 @@ class Drafter:
 
     def guess(self, most: int) -> list[int]:
         """Return up to `most` tokens that may come next; none where nothing like the end stood before."""
-        if self._pause or len(self._tokens) < NGRAM:
+        if most <= 0 or self._pause or len(self._tokens) < NGRAM:
             return []
         start = self._after.get(tuple(self._tokens[-NGRAM:]))
         wanted = min(most, MOST_DRAFT, max(1, round(MOST_DRAFT * self._share)))

@@ -9,10 +9,10 @@ from types import MappingProxyType
 from typing import Literal
 
 from inference.errors import InvalidModelFile
+from inference.gguf_checks import MOST_LAYERS, check_numbers, check_types
 from inference.gguf_reader import ArraySummary, Contents, Damaged, TensorInfo, Value, count_of, read_contents
 
 _SPLIT_NAME = re.compile(r'(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf', re.IGNORECASE)
-_MOST_LAYERS = 1024
 
 ModelKind = Literal['chat', 'embedding', 'reranker']
 Pooling = Literal['none', 'mean', 'cls', 'last', 'rank']
@@ -91,6 +91,11 @@ def check_usable(header: Header) -> None:
         raise InvalidModelFile(f'{name} {_OUT_OF_SCOPE[header.architecture]}. Choose another model.')
     if pooling_of(header) == 'rank' and not _has_head(header):
         raise InvalidModelFile(f'{name} ranks documents, but the layer that scores them is missing or does not fit.')
+    try:
+        check_numbers(header.architecture, header.metadata)
+        check_types(header.tensors)
+    except Damaged as error:
+        raise error.of(header.path) from None
 
 
 def kind_of(header: Header) -> ModelKind:
@@ -150,7 +155,7 @@ def _facts(parts: tuple[Path, ...], size: int, meta: Mapping[str, Value], tensor
         quantization=_quantization(meta, tensors),
         parameters=sum(tensor.n_elements for tensor in tensors),
         n_ctx_train=count_of(meta, f'{architecture}.context_length'),
-        n_layer=count_of(meta, f'{architecture}.block_count', most=_MOST_LAYERS),
+        n_layer=count_of(meta, f'{architecture}.block_count', most=MOST_LAYERS),
         n_embd=n_embd,
         n_head=n_head,
         n_head_kv=_per_layer(meta, f'{prefix}head_count_kv', default=n_head),

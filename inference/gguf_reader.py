@@ -217,6 +217,8 @@ def _contents(cursor: _Cursor, size: int) -> Contents:
     if len(metadata) < n_keys:
         raise Damaged('a value in its header occurs twice')
     tensors = tuple(_tensor(cursor) for _ in range(n_tensors))
+    if len({tensor.name for tensor in tensors}) < n_tensors:
+        raise Damaged('a tensor in its header occurs twice')
     _check_places(tensors, cursor.position, _alignment(metadata), size)
     return Contents(size, metadata, tensors)
 

@@ -8,7 +8,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -193,24 +193,24 @@ def main() -> None:
     logger.add(sys.stderr, format='{message}')
     trial = Trial.model_validate_json(sys.stdin.read())
     try:
-        _try(trial)
+        attempt(trial)
     except InferenceError as error:
         _say(Outcome(code=error.code, message=str(error)).model_dump())
     else:
         _say(Outcome().model_dump())
 
 
-def _try(trial: Trial) -> None:
+def attempt(trial: Trial) -> None:
+    """Load a model and compute with it, in this process. Raises InferenceError."""
     from inference.runner import ModelRunner  # noqa: PLC0415 (the parent must not load the library for this)
 
-    runner = ModelRunner.load(trial.path, trial.settings, on_progress=_report)
-    runner.tokenize('Hello', add_special=True, parse_special=True)
-    header = read_header(trial.path)
-    if kind_of(header) == 'chat':
-        _try_writing(trial, runner)
-    else:
-        _try_reading(trial, runner, header)
-    runner.close()
+    with closing(ModelRunner.load(trial.path, trial.settings, on_progress=_report)) as runner:
+        runner.tokenize('Hello', add_special=True, parse_special=True)
+        header = read_header(trial.path)
+        if kind_of(header) == 'chat':
+            _try_writing(trial, runner)
+        else:
+            _try_reading(trial, runner, header)
 
 
 def _try_writing(trial: Trial, runner: 'ModelRunner') -> None:

@@ -29,6 +29,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     'jinja2': ('inference/sandbox.py',),
     'tinydb': ('presets/storage.py',),
     'nicegui': ('webui/*',),
+    'multiprocessing': ('webui/bench/fuzz/worker.py',),
     'subprocess': (
         'inference/preflight.py',
         'inference/dry_run.py',

@@ -18,7 +18,7 @@ import numpy as np
 from inference.template import CHATML
 
 Tensor = np.ndarray[Any, np.dtype[np.floating[Any]]]
-DType = type[np.float32] | type[np.float16]
+DType = type[np.floating[Any]]
 
 SENTENCE = ' hello , the cat sees a dog and my bird quietly likes your world but one fish hears it again .'
 EOS, NEWLINE, FIRST_WORD = 4, 15, 261

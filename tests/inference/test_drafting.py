@@ -37,6 +37,7 @@ def test_no_more_is_guessed_than_there_is_room_for() -> None:
     assert len(drafter.guess(99)) == MOST_DRAFT
     assert drafter.guess(2) == [10, 11]
     assert drafter.guess(0) == []
+    assert drafter.guess(-10) == []
 
 
 def test_wrong_guesses_make_it_cautious_and_then_pause() -> None:
@@ -120,3 +121,4 @@ async def test_a_reply_that_is_guessed_fills_the_context_to_the_end(drafting: Ll
 
     assert end.reason == 'length'
     assert end.usage.prompt_tokens + end.usage.completion_tokens == 2048
+    assert end.usage.accepted_tokens > 1000

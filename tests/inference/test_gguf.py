@@ -4,6 +4,7 @@ import random
 import struct
 import time
 from pathlib import Path
+from typing import Any
 
 import gguf
 import numpy as np
@@ -157,7 +158,7 @@ def test_a_huge_sparse_file_that_lies_is_refused_at_once(tmp_path: Path) -> None
         (b'llama.block_count', b'llama.block\xff\xfeount', 'not readable text'),
         (b'llama.block_count\x04', b'llama.block_count\x06', '"llama.block_count" should be a count'),
         (b'test.vocab_size', b'llama.vocab_siz', 'occurs twice'),
-        (b'block_count' + struct.pack('<II', 4, 2), b'block_count' + struct.pack('<II', 4, 1 << 30), 'at most 1,024'),
+        (b'block_count' + struct.pack('<II', 4, 2), b'block_count' + struct.pack('<II', 4, 1 << 30), 'at most 512'),
     ],
 )
 def test_a_damaged_key_is_refused(tmp_path: Path, old: bytes, new: bytes, words: str) -> None:
@@ -221,6 +222,60 @@ def test_what_a_model_is_for_stands_in_its_header(tmp_path: Path) -> None:
     assert kind_of(read_header(tiny.write_tiny_model(path, llama__pooling_type=3))) == 'embedding'
     assert kind_of(read_header(encoders.write_encoder(path, pooling=None))) == 'embedding'
     assert kind_of(read_header(encoders.write_reranker(path))) == 'reranker'
+
+
+@pytest.mark.parametrize(
+    ('values', 'words'),
+    [
+        ({'block_count': 0}, 'announces no layers'),
+        ({'block_count': 513}, '"llama.block_count" should be a count of at most 512'),
+        ({'nextn_predict_layers': 3}, '"nextn_predict_layers" should be a count of at most 2'),
+        ({'expert_count': 4}, 'uses 0 of 4 experts'),
+        ({'expert_count': 4, 'expert_used_count': 5}, 'uses 5 of 4 experts'),
+        ({'expert_count': 4, 'expert_used_count': [2, 9]}, 'uses 9 of 4 experts'),
+        ({'expert_used_count': 2}, 'uses 2 of 0 experts'),
+        ({'expert_count': 1025, 'expert_used_count': 2}, '"expert_count" should be a count of at most 1,024'),
+        ({'expert_group_count': 1}, '0 experts in 1 groups'),
+        ({'expert_count': 4, 'expert_used_count': 2, 'expert_group_count': 3}, '4 experts in 3 groups'),
+        ({'expert_count': 4, 'expert_used_count': 2, 'expert_group_count': 2}, 'uses 0 of 2 groups'),
+        ({'rope__scaling__type': 'odd'}, "in a way called 'odd'"),
+        ({'rope__dimension_count': 15}, 'must be even'),
+        ({'attention__layer_norm_rms_epsilon': -1.0}, 'must not be below 0'),
+        ({'attention__layer_norm_rms_epsilon': float('nan')}, 'must not be below 0'),
+    ],
+    ids=str,
+)
+def test_what_llama_cpp_would_end_the_process_for_is_refused_before(
+    tmp_path: Path, values: dict[str, Any], words: str
+) -> None:
+    path = tiny.write_tiny_model(tmp_path / 'model.gguf', **{f'llama__{key}': value for key, value in values.items()})
+
+    message = refusal(path)
+
+    assert words in message
+    assert 'model.gguf is damaged or incomplete' in message
+
+
+def test_one_expert_means_none_where_the_files_say_so(tmp_path: Path) -> None:
+    path = tmp_path / 'model.gguf'
+    one: dict[str, Any] = {'expert_count': 1, 'expert_used_count': 0}
+
+    for architecture in ('hunyuan-dense', 'hunyuan_vl'):
+        values = {f'{architecture}__{key}': value for key, value in ({'block_count': 2} | one).items()}
+        check_usable(read_header(tiny.write_tiny_model(path, architecture=architecture, **values)))
+
+
+def test_weights_of_a_type_nothing_computes_with_are_refused(tmp_path: Path) -> None:
+    path = tiny.write_tiny_model(tmp_path / 'model.gguf', dtype=np.float64)
+
+    assert 'has the type F64, with which no model computes' in refusal(path)
+
+
+def test_a_tensor_that_occurs_twice_is_refused(tmp_path: Path) -> None:
+    path = tiny.write_tiny_model(tmp_path / 'model.gguf')
+    path.write_bytes(path.read_bytes().replace(b'blk.1.ffn_up.weight', b'blk.0.ffn_up.weight'))
+
+    assert 'occurs twice' in refusal(path)
 
 
 def test_a_split_model_counts_as_one(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from loguru import logger
 
 from inference.errors import InferenceError
 from presets.errors import StoreError
-from webui.bench import crash, engine, memory, serve, start, stream, tune
+from webui.bench import crash, engine, fuzz, memory, serve, start, stream, tune
 from webui.config import InvalidOption
 from webui.launch import CannotLaunch
 
@@ -20,6 +20,7 @@ BENCHMARKS = {
     'stream': stream,
     'start': start,
     'crash': crash,
+    'fuzz': fuzz,
 }
 FAILED = 1
 

@@ -1,0 +1,1 @@
+"""What nobody should send, made from a seed: damaged model files and random requests. Equal seeds give equal cases."""
