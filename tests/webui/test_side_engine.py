@@ -3,7 +3,9 @@
 import asyncio
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from inference.catalog import Catalog
@@ -13,7 +15,6 @@ from inference.errors import InvalidRequest, ModelNotFound, ModelUnloaded, NotEn
 from presets.models import ModelStore
 from tests import tiny_encoders as encoders
 from tests import tiny_models as tiny
-from webui import model_host
 from webui.model_host import ModelHost
 from webui.side_engine import SideEngine
 
@@ -79,7 +80,7 @@ async def test_what_cannot_be_loaded_says_why(
 ) -> None:
     with pytest.raises(ModelNotFound):
         await host.embedder('nothing')
-    monkeypatch.setattr(model_host, 'free_memory', lambda: 0)
+    monkeypatch.setattr(psutil, 'virtual_memory', lambda: SimpleNamespace(available=0, total=1 << 30))
     with pytest.raises(NotEnoughMemory):
         await host.embedder('embedding')
     monkeypatch.undo()
