@@ -166,7 +166,18 @@ def test_a_pattern_allows_what_it_matches(pattern: str, fit: list[str], misfit: 
 
 def test_integers_between_two_bounds_are_those_between() -> None:
     rng = random.Random(1)
-    bounds: list[tuple[int | None, int | None]] = [(0, 0), (-1, 1), (0, 9), (10, 99), (99, 100), (-120, 35), (7, 1000), (-1000, -7), (5, None), (None, -3)]
+    bounds: list[tuple[int | None, int | None]] = [
+        (0, 0),
+        (-1, 1),
+        (0, 9),
+        (10, 99),
+        (99, 100),
+        (-120, 35),
+        (7, 1000),
+        (-1000, -7),
+        (5, None),
+        (None, -3),
+    ]
     bounds += [(low, low + rng.randrange(1500)) for low in rng.sample(range(-1500, 100), 20)]
     numbers = [*range(-1600, 1600), 10**15, -(10**15)]
 
