@@ -140,6 +140,6 @@ def _token_ids(names: Iterable[str], vocabulary: Vocabulary) -> Mapping[str, int
         number = _TOKEN_ID.fullmatch(name)
         token = int(number[1]) if number else vocabulary.special.get(name)
         if token is None or token >= vocabulary.n_vocab:
-            raise InvalidRequest(f'The grammar names the token {name}, which this model does not have.')
+            raise InvalidRequest(f'The grammar names the token {name[:40]}, which this model does not have.')
         ids[name] = token
     return ids

@@ -12,6 +12,7 @@ from typing import NoReturn
 from inference.errors import InvalidRequest
 
 MOST_REPEATS = 50_000
+MOST_SHOWN = 60
 MOST_DEPTH = 100
 """Of parentheses in each other."""
 
@@ -239,6 +240,12 @@ def others(points: Iterable[tuple[int, int]]) -> CodePoints:
         if start <= end:
             found.append((start, end))
     return tuple(found)
+
+
+def shown(value: object) -> str:
+    """Return what somebody wrote as it can stand in a message, the beginning of it if it is long."""
+    text = repr(value)
+    return text if len(text) <= MOST_SHOWN else f'{text[:MOST_SHOWN]}…'
 
 
 def mistake(text: str, at: int, reason: str) -> InvalidRequest:

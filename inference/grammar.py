@@ -13,7 +13,7 @@ from graphlib import CycleError, TopologicalSorter
 from typing import TypeVar, assert_never
 
 from inference.errors import InvalidRequest
-from inference.gbnf import Alternatives, Group, Item, NamedToken, Reader, Reference, Repeat, Set, mistake
+from inference.gbnf import Alternatives, Group, Item, NamedToken, Reader, Reference, Repeat, Set, mistake, shown
 
 MOST_NODES = 50_000
 """Of one grammar, its repetitions written out; a literal character is one."""
@@ -127,7 +127,7 @@ class _Compiler:
                 return self._new(Token(text, negated, after))
             case Reference(name, at):
                 if name not in self._rules:
-                    raise mistake(self._text, at, f'there is no rule named {name}')
+                    raise mistake(self._text, at, f'there is no rule named {shown(name)}')
                 return self._new(Call(self._rules[name], after))
             case Group(alternatives):
                 return self._alternatives(alternatives, after)
@@ -187,7 +187,7 @@ def _refuse_left_recursion(rules: Iterable[Rule]) -> None:
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
-        names = ' → '.join(rule.name for rule in error.args[1])
+        names = ' → '.join(rule.name[:40] for rule in error.args[1][:5])
         raise InvalidRequest(
             f'The grammar never ends: a rule begins with itself ({names}). Let it read something first.'
         ) from None

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 from urllib.parse import unquote
 
 from inference.errors import InvalidRequest
+from inference.gbnf import shown
 from inference.json_text import NUMBER_DIGITS, integers_between, literal, pattern
 
 MOST_DEPTH = 64
@@ -111,17 +112,17 @@ class _Converter:
                 return _number(kind, *_bounds(schema, path))
             case 'boolean' | 'null' | 'value':
                 return kind
-        raise _problem(path, f'{kind!r} is not a type of JSON')
+        raise _problem(path, f'{shown(kind)} is not a type of JSON')
 
     def _object(self, schema: Schema, path: str, depth: int) -> str:
         properties = dict(_mapping(schema, 'properties', path))
-        required = [str(name) for name in _list(schema, 'required', path)]
+        required = dict.fromkeys(str(name) for name in _list(schema, 'required', path))
         properties |= {name: True for name in required if name not in properties}
         extra = schema.get('additionalProperties', not properties)
         if extra is True and not properties:
             return 'object'
         members = [
-            (self._member(literal(name), value, f'{path}/properties/{name}', depth), name in set(required))
+            (self._member(literal(name), value, f'{path}/properties/{name}', depth), name in required)
             for name, value in properties.items()
         ]
         others = '' if extra is False else self._member('string', extra, f'{path}/additionalProperties', depth)
@@ -203,7 +204,7 @@ class _Converter:
     def _found(self, pointer: object, path: str) -> object:
         """Return the subschema at a JSON pointer."""
         if not isinstance(pointer, str) or not re.match(r'#(/|$)', pointer):
-            raise _problem(path, f'{pointer!r} is no reference to a place in this schema, like "#/$defs/name"')
+            raise _problem(path, f'{shown(pointer)} is no reference to a place in this schema, like "#/$defs/name"')
         found = self._document
         for part in unquote(pointer).split('/')[1:]:
             key = part.replace('~1', '/').replace('~0', '~')
@@ -212,7 +213,7 @@ class _Converter:
             elif isinstance(found, list) and key.isdecimal() and int(key) < len(found):
                 found = found[int(key)]
             else:
-                raise _problem(path, f'there is nothing at {pointer!r}')
+                raise _problem(path, f'there is nothing at {shown(pointer)}')
         return found
 
     def _rule(self, path: str, body: str) -> str:
@@ -310,4 +311,4 @@ def _no_number(name: str) -> NoReturn:
 
 
 def _problem(path: str, reason: str) -> InvalidRequest:
-    return InvalidRequest(f'The JSON schema cannot be used: at {path}: {reason}.')
+    return InvalidRequest(f'The JSON schema cannot be used: at {path[:80]}: {reason}.')

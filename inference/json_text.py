@@ -8,9 +8,10 @@ from re import _parser  # type: ignore[attr-defined]
 from typing import Any
 
 from inference.errors import InvalidRequest
-from inference.gbnf import CodePoints, merged, others
+from inference.gbnf import CodePoints, merged, others, shown
 
 NUMBER_DIGITS = 16
+MOST_PATTERN = 5_000
 _HIGHEST = 10**NUMBER_DIGITS - 1
 
 _ESCAPED = ((0, 0x1F), (0x22, 0x22), (0x5C, 0x5C), (0x7F, 0x7F))
@@ -72,15 +73,19 @@ def _digits_between(low: str, high: str) -> Iterator[str]:
 
 def pattern(text: str) -> str:
     """Return the inside of a JSON string that matches a regular expression. Raises InvalidRequest."""
+    if len(text) > MOST_PATTERN:
+        raise InvalidRequest(f'A pattern has {len(text):,} characters; at most {MOST_PATTERN:,} can be followed.')
     try:
         tree = _parser.parse(text)
         if tree.state.flags & ~re.UNICODE:
-            raise InvalidRequest(f'The pattern {text!r} has flags, which cannot be followed. Write it without them.')
+            raise InvalidRequest(
+                f'The pattern {shown(text)} has flags, which cannot be followed. Write it without them.'
+            )
         items = list(tree)
         begins, ends = items[:1] == [(op.AT, op.AT_BEGINNING)], items[-1:] == [(op.AT, op.AT_END)]
         body = _sequence(items[begins : len(items) - ends])
     except (re.error, OverflowError, RecursionError, _Unsupported) as error:
-        raise InvalidRequest(f'The pattern {text!r} cannot be followed: {error}. Write a simpler one.') from None
+        raise InvalidRequest(f'The pattern {shown(text)} cannot be followed: {error}. Write a simpler one.') from None
     return f'{"" if begins else "char*"} {body} {"" if ends else "char*"}'
 
 

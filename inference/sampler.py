@@ -154,7 +154,7 @@ class Sampler:
             likeliest = np.argpartition(logits, -count)[-count:].tolist()
             found = [token for token in likeliest if constraint.allows(token)]
             found = found if len(found) >= self._needed else constraint.allowed()
-        return np.array(found, np.int32)
+        return np.sort(np.array(found, np.int32))
 
     def _end(self, logits: Logits) -> int:
         if not self._vocabulary.ends:

@@ -74,7 +74,7 @@ def test_a_grammar_allows_what_it_says(grammar: str, fit: list[str], misfit: lis
     [
         ('', 'no rule named root'),
         ('start ::= "a"', 'no rule named root'),
-        ('root ::= a b\na ::= "x"', 'line 1: there is no rule named b'),
+        ('root ::= a b\na ::= "x"', "line 1: there is no rule named 'b'"),
         ('root ::= "a"\n\nroot := "b"', 'line 3: ::= is missing'),
         ('root ::= "a', 'line 1: a text ends with "'),
         ('root ::= "\\q"', 'line 1: a text ends with "'),
