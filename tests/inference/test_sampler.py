@@ -37,7 +37,7 @@ def runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelRunner]:
     """A model that never ends by itself, with room for three slots."""
     path = write_tiny_model(tmp_path_factory.mktemp('model') / 'tiny.gguf', endless=True, n_ctx_train=N_CTX)
     settings = LoadSettings(n_ctx=N_CTX, n_threads=1, use_extra_bufts=False)
-    runner = ModelRunner.load(path, settings, n_slots=3, on_progress=lambda share: True)
+    runner = ModelRunner.load(path, settings, on_progress=lambda share: True)
     yield runner
     runner.close()
 
