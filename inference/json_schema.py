@@ -2,7 +2,8 @@
 
 Objects have their properties in the order of the schema and no others, unless `additionalProperties` says so; spaces
 and line breaks are where people put them, and never without end. What a grammar cannot say is not enforced:
-uniqueItems, multipleOf, not, if, patternProperties, minProperties, contains, bounds of numbers with decimals.
+uniqueItems, multipleOf, not, if, patternProperties, minProperties, contains, bounds of numbers with decimals, most
+formats, and upper limits above 10,000.
 Only references inside of the schema are followed.
 """
 
@@ -21,7 +22,9 @@ from inference.json_text import NUMBER_DIGITS, integers_between, literal, patter
 MOST_DEPTH = 64
 MOST_SCHEMAS = 5_000
 """Subschemas, each counted as often as it has to be joined with others."""
+MOST_REPEATS = 10_000
 CACHED_SCHEMAS = 8
+_BEYOND = 10**18
 
 Schema = Mapping[str, Any]
 
@@ -93,9 +96,8 @@ class _Converter:
             return literal(schema['const'])
         if 'enum' in schema:
             return _alternatives([literal(value) for value in _list(schema, 'enum', path)], path)
-        kinds = schema.get('type') or next(
-            (TYPES_BY_KEYWORD[key] for key in schema if key in TYPES_BY_KEYWORD), 'value'
-        )
+        implied = next((TYPES_BY_KEYWORD[key] for key in schema if key in TYPES_BY_KEYWORD), 'value')
+        kinds = schema.get('type', implied)
         if not isinstance(kinds, list):
             return self._of_type(kinds, schema, path, depth)
         return _alternatives([self._of_type(kind, schema, path, depth) for kind in kinds], path)
@@ -164,8 +166,8 @@ class _Converter:
     def _string(self, schema: Schema, path: str) -> str:
         if 'pattern' in schema:
             return self._rule(path, rf'"\"" {pattern(_text(schema, "pattern", path))} "\""')
-        if schema.get('format') in FORMATS:
-            return self._rule(path, rf'"\"" {FORMATS[schema["format"]]} "\""')
+        if form := FORMATS.get(str(schema.get('format'))):
+            return self._rule(path, rf'"\"" {form} "\""')
         lengths = _range(schema, 'minLength', 'maxLength', path)
         return 'string' if lengths == (0, None) else self._rule(path, rf'"\"" char{_times(*lengths)} "\""')
 
@@ -195,11 +197,11 @@ class _Converter:
         return flat
 
     def _reference(self, pointer: object, path: str, depth: int) -> str:
-        if pointer not in self._references:
-            found = self._found(pointer, path)
-            name = self._references[str(pointer)] = self._rule(str(pointer), '""')
-            self._rules[name] = self._expression(found, str(pointer), depth + 1)
-        return self._references[str(pointer)]
+        found, place = self._found(pointer, path), str(pointer)
+        if place not in self._references:
+            self._references[place] = self._rule(place, '""')
+            self._rules[self._references[place]] = self._expression(found, place, depth + 1)
+        return self._references[place]
 
     def _found(self, pointer: object, path: str) -> object:
         """Return the subschema at a JSON pointer."""
@@ -259,9 +261,11 @@ def _times(least: int, most: int | None) -> str:
 def _range(schema: Schema, low: str, high: str, path: str) -> tuple[int, int | None]:
     least, most = _number_of(schema, low, path), _number_of(schema, high, path)
     least = max(0, int(least or 0))
+    if least > MOST_REPEATS:
+        raise _problem(path, f'{low} is more than {MOST_REPEATS:,}')
     if most is not None and most < least:
         raise _problem(path, f'{high} is less than {low}')
-    return least, None if most is None else int(most)
+    return least, None if most is None or most > MOST_REPEATS else int(most)
 
 
 def _bounds(schema: Schema, path: str) -> tuple[int | None, int | None]:
@@ -280,9 +284,11 @@ def _number_of(schema: Schema, keyword: str, path: str) -> float | None:
     value = schema.get(keyword)
     if isinstance(value, bool):
         return None  # exclusiveMinimum of old schemas
-    if value is not None and (not isinstance(value, int | float) or not math.isfinite(value)):
+    if value is None:
+        return None
+    if not isinstance(value, int | float):
         raise _problem(f'{path}/{keyword}', 'this is no number')
-    return value
+    return min(max(value, -_BEYOND), _BEYOND)
 
 
 def _list(schema: Schema, keyword: str, path: str) -> list[Any]:
