@@ -69,6 +69,7 @@ class ModelRunner:
         self.drafts = settings.draft == 'on' and not self.is_exact
         self._vocab = C.llama_model_get_vocab(model)
         self.n_vocab: int = C.llama_vocab_n_tokens(self._vocab)
+        self._adds_eos = bool(C.llama_vocab_get_add_eos(self._vocab))
         self.vocabulary = read_vocabulary(model)
         self.pieces, self.ends = self.vocabulary.pieces, self.vocabulary.ends
         self.special = frozenset(t for t in range(self.n_vocab) if self._is_special(t))
@@ -149,7 +150,7 @@ class ModelRunner:
             tokens = (C.llama_token * -count)()
             count = self._tokenize(data, tokens, add_special, parse_special)
         # The end that some models want after every text has no place where a reply is to follow.
-        open_end = add_special and not ends and C.llama_vocab_get_add_eos(self._vocab)
+        open_end = add_special and not ends and self._adds_eos
         ids: list[int] = tokens[: count - open_end]
         return ids
 

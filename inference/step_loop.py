@@ -117,7 +117,9 @@ class StepLoop:
 
     def _equip(self, job: Job) -> None:
         """Give a job what it needs to sample, unless it was here before. Raises InvalidRequest."""
-        job.sampler = job.sampler or Sampler(job.sampling, self.runner.vocabulary)
+        if not job.sampler:
+            job.sampler = Sampler(job.sampling, self.runner.vocabulary)
+            job.sampler.prime(job.prompt)
         if self.runner.drafts:
             job.drafter = job.drafter or Drafter(job.prompt)
         if job.thinks:
