@@ -4,6 +4,7 @@ import asyncio
 import queue
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import closing, suppress
 from typing import TypeVar
@@ -11,6 +12,8 @@ from typing import TypeVar
 from loguru import logger
 
 from inference.catalog import ModelFile
+from inference.chat import ReasoningDelta, TextDelta
+from inference.engine import Generation
 from inference.errors import DecodeFailed, InferenceError, LoadFailed, ModelUnloaded
 from inference.job import Job
 from inference.memory import free_memory
@@ -21,6 +24,8 @@ from inference.step_loop import Delivery, StepLoop
 SWITCH_SECONDS = 0.0005
 """How long the interpreter lets another thread go on when this one has a result to handle (Python's default: 5 ms)."""
 
+TOGETHER_SECONDS = 0.02
+"""Text reaches its readers 50 times a second at most; faster than that is no faster to the eye."""
 QUIET_SECONDS = 0.5
 """After this time without work, idle chats are saved; who asks again at once does not wait for that."""
 
@@ -36,6 +41,8 @@ class EngineThread:
         self._loop = asyncio.get_running_loop()
         self._inbox: queue.SimpleQueue[Job | Command | None] = queue.SimpleQueue()
         self.closing = False
+        self._held: list[Delivery] = []
+        self._published = 0.0
         self.ready: asyncio.Future[StepLoop] = self._loop.create_future()
         self._thread = threading.Thread(
             target=self._run, args=(model, settings, on_progress), name='engine', daemon=True
@@ -110,9 +117,9 @@ class EngineThread:
             self.call(_settle, self.ready, steps)
             while not self.closing:
                 self._read_inbox(steps)
-                self._publish(self._step(steps))
+                self._publish(self._step(steps), steps)
             self._read_inbox(steps)
-            self._publish(steps.stop())
+            self._publish(steps.stop(), steps)
 
     @staticmethod
     def _step(steps: StepLoop) -> list[Delivery]:
@@ -147,9 +154,17 @@ class EngineThread:
             pass
         return self._inbox.get()
 
-    def _publish(self, deliveries: list[Delivery]) -> None:
-        if deliveries:
-            self.call(_deliver, deliveries)
+    def _publish(self, deliveries: list[Delivery], steps: StepLoop) -> None:
+        """Pass on what a step brought; text that comes in quick succession goes together.
+
+        Each crossing takes a little time from a core that computes.
+        """
+        self._held += deliveries
+        only_text = all(isinstance(event, TextDelta | ReasoningDelta) for _, event in self._held)
+        soon = only_text and not steps.reading and not steps.queued and self._inbox.empty()
+        if self._held and not (soon and time.perf_counter() - self._published < TOGETHER_SECONDS):
+            self.call(_deliver, merged(self._held))
+            self._held, self._published = [], time.perf_counter()
 
 
 def _load(model: ModelFile, settings: LoadSettings, on_progress: Callable[[float], bool]) -> StepLoop:
@@ -173,6 +188,23 @@ def adjust(steps: StepLoop, settings: LoadSettings) -> None:
     scheduler.most_running, scheduler.most_per_user = settings.n_slots, settings.slots_per_user
     cache = settings.cache_ram << 20 if settings.cache_ram >= 0 else free_memory() // 4
     steps.kv_cache.saved.limit = cache
+
+
+def merged(deliveries: list[Delivery]) -> list[Delivery]:
+    """Join the pieces of text that follow each other in one reply; those with choices stay as they are."""
+    joined: list[Delivery] = []
+    last: dict[Generation, int] = {}
+    for generation, event in deliveries:
+        place = last.get(generation)
+        match joined[place][1] if place is not None else None, event:
+            case TextDelta(text=text, tokens=tokens, choices=()), TextDelta(choices=()) if place is not None:
+                joined[place] = generation, TextDelta(text=text + event.text, tokens=tokens + event.tokens)
+            case ReasoningDelta(text=text, tokens=tokens), ReasoningDelta() if place is not None:
+                joined[place] = generation, ReasoningDelta(text=text + event.text, tokens=tokens + event.tokens)
+            case _:
+                last[generation] = len(joined)
+                joined.append((generation, event))
+    return joined
 
 
 def _deliver(deliveries: list[Delivery]) -> None:

@@ -34,7 +34,6 @@ class KVCache(Generic[R]):
             slot = seat.slot
             request.cached = self._copy(seat.source, slot, seat.length)
         self._scheduler.occupy(slot, request)
-        self._send_idle_away()
         return slot
 
     def trim(self, slot: Slot[R], length: int) -> int:
@@ -55,6 +54,13 @@ class KVCache(Generic[R]):
     def save_one_idle(self) -> bool:
         """Use a free moment: save a conversation that nobody answers now, so that it can leave without delay later."""
         return any(self.save(slot) for slot in self._scheduler.idle)
+
+    def send_one_idle_away(self) -> None:
+        """Free the cells of a conversation that RAM has, too, or can have: attention looks at all cells in use."""
+        for slot in self._scheduler.idle:
+            if self.save(slot) or self.saved.has(slot.tokens):
+                self.trim(slot, 0)
+                return
 
     def drop_one_idle(self) -> bool:
         """Make room for those who run; return whether there was anything left to give."""
@@ -90,10 +96,3 @@ class KVCache(Generic[R]):
             return self.trim(slot, 0)  # no room between the others
         slot.tokens[:] = saved.tokens
         return self.trim(slot, length)
-
-    def _send_idle_away(self) -> None:
-        """Attention looks at every cell up to the last one in use, so those of idle conversations slow the others."""
-        for slot in self._scheduler.idle:
-            self.save(slot)
-            if self.saved.has(slot.tokens):
-                self.trim(slot, 0)

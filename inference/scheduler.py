@@ -10,6 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+SOON_READ = 1.25
+"""A prompt that is so many times the budget of a step is read in one, rather than in one and a bit."""
+
 
 @dataclass(eq=False, kw_only=True, slots=True)
 class Request:
@@ -165,6 +168,8 @@ class Scheduler(Generic[R]):
         left = self._n_batch - sum(len(work.tokens) for work in batch)
         budget = min(self.prefill_tokens, left)
         reading = sorted((slot for slot in self.running if slot.unread), key=lambda slot: slot.unread)
+        if len(reading) == 1 and reading[0].unread <= SOON_READ * budget:
+            budget = min(reading[0].unread, left)  # a small rest costs a step of its own
         for number, slot in enumerate(reading):
             share = -(-budget // (len(reading) - number))
             if share > 0:

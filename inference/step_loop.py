@@ -14,7 +14,7 @@ from inference.runner import Decoded, ModelRunner
 from inference.sampler import Sampler
 from inference.scheduler import Scheduler, Slot, Work
 
-STEP_SECONDS, LONE_STEP_SECONDS = 0.2, 0.5
+STEP_SECONDS, LONE_STEP_SECONDS = 0.2, 1.0
 """What a step with prefill should take: the first while others write, so that nobody's text pauses for long."""
 SMALLEST_PREFILL, FIRST_PREFILL = 32, 128
 """Tokens; the second is for a model whose rate is not known yet."""
@@ -47,6 +47,11 @@ class StepLoop:
         return len(self.scheduler.waiting)
 
     @property
+    def reading(self) -> bool:
+        """Whether a prompt is being read, so that the next step may take longer than a token."""
+        return any(slot.unread for slot in self.scheduler.running)
+
+    @property
     def cells(self) -> int:
         """How many tokens the KV cache holds; shared ones count for each slot."""
         return sum(len(slot.tokens) for slot in self.scheduler.slots)
@@ -66,6 +71,8 @@ class StepLoop:
         self._pace()
         if batch := self._schedule():
             self._run(batch)
+        if self.busy and not self.reading:
+            self.kv_cache.send_one_idle_away()
         return self._take_events()
 
     def rest(self) -> bool:
