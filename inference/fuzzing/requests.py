@@ -1,5 +1,6 @@
 """Random requests: every message, setting, grammar and schema an engine may be asked with, sound or not."""
 
+from dataclasses import replace
 from random import Random
 from typing import Any, get_args
 
@@ -9,12 +10,19 @@ from inference.fuzzing.structures import random_grammar, random_schema, schema_o
 from inference.fuzzing.texts import random_text
 from inference.settings import SamplingSettings
 
+WILD = 0.3
+"""The share of requests whose parts need not go together."""
+MOST_MESSAGES, MOST_TEXT = 5, 80
 STRUCTURE = ('none', 'grammar', 'json_schema')
+MOST_STRUCTURE = 200_000
 
 
 def random_request(dice: Random, *, n_vocab: int, most_tokens: int = 48) -> GenerationRequest:
-    """Return a request of the declared types; most replies end after `most_tokens`, few fill the context."""
-    return GenerationRequest(
+    """Return a request of the declared types; most make sense, the others must be refused.
+
+    Most replies end after `most_tokens`, a few fill the context.
+    """
+    request = GenerationRequest(
         messages=tuple(_message(dice) for _ in range(dice.choice((0, 1, 1, 1, 2, 3, 3, 8, 40)))),
         sampling=random_sampling(dice, n_vocab=n_vocab, most_tokens=most_tokens),
         tools=tuple(_tool(dice) for _ in range(dice.choice((0, 0, 0, 0, 1, 2, 9)))),
@@ -23,6 +31,7 @@ def random_request(dice: Random, *, n_vocab: int, most_tokens: int = 48) -> Gene
         continues=dice.random() < 0.1,
         user=dice.choice(('', '', 'a', 'b', random_text(dice)[:40])),
     )
+    return request if dice.random() < WILD else _sensible(request, n_vocab)
 
 
 def random_sampling(dice: Random, *, n_vocab: int, most_tokens: int) -> SamplingSettings:
@@ -32,9 +41,39 @@ def random_sampling(dice: Random, *, n_vocab: int, most_tokens: int) -> Sampling
     values = {setting.name: _setting(dice, setting, n_vocab) for setting in chosen}
     structure = dice.choices(STRUCTURE, (4, 1, 1))[0]
     if structure != 'none':
-        values[structure] = clean_text(random_grammar(dice) if structure == 'grammar' else random_schema(dice))
-    values['max_tokens'] = 0 if dice.random() < 0.03 else dice.randint(1, most_tokens)
+        text = random_grammar(dice) if structure == 'grammar' else random_schema(dice)
+        values[structure] = clean_text(text)[:MOST_STRUCTURE]
+    values['max_tokens'] = 0 if dice.random() < 0.02 else dice.randint(1, most_tokens)
     return SamplingSettings.model_validate(values)
+
+
+def _sensible(request: GenerationRequest, n_vocab: int) -> GenerationRequest:
+    """Take away what would be refused for want of something else, and what fills the context at once."""
+    messages = [replace(message, content=message.content[:MOST_TEXT]) for message in request.messages[:MOST_MESSAGES]]
+    messages = messages or [Message(role='user', content='hello')]
+    must_call = bool(request.tools) and request.tool_choice not in ('auto', 'none')
+    return replace(
+        request,
+        messages=tuple(messages),
+        sampling=_sensible_sampling(request.sampling, n_vocab, must_call=must_call),
+        tools=request.tools[:2],
+        tool_choice='required' if must_call else 'auto',
+        continues=request.continues and messages[-1].role == 'assistant',
+    )
+
+
+def _sensible_sampling(sampling: SamplingSettings, n_vocab: int, *, must_call: bool) -> SamplingSettings:
+    changes: dict[str, Any] = {
+        'logit_bias': {token: bias for token, bias in sampling.logit_bias.items() if token < n_vocab},
+        'grammar_triggers': tuple(filter(None, sampling.grammar_triggers)),
+    }
+    if must_call:
+        changes |= {'grammar': '', 'json_schema': ''}
+    if must_call or not (sampling.grammar or sampling.json_schema):
+        changes['grammar_triggers'] = ()
+    if sampling.mirostat != 'off':
+        changes['adaptive_target'] = -1.0
+    return sampling.model_copy(update=changes)
 
 
 def _message(dice: Random) -> Message:
@@ -53,7 +92,7 @@ def _message(dice: Random) -> Message:
 def _tool(dice: Random) -> Tool:
     parameters = schema_of_parts(dice, depth=3)
     return Tool(
-        name=dice.choice(('look', 'look', random_text(dice)[:40])),
+        name=dice.choice(('look', 'find', random_text(dice)[:40])),
         description=random_text(dice)[:200],
         parameters=parameters if isinstance(parameters, dict) else {},
     )

@@ -34,6 +34,7 @@ WORDS = (
 SPECIAL = (
     b'<unk>', b'<s>', b'</s>', b'<|im_start|>', b'<|im_end|>', b'<think>', b'</think>', b'<tool_call>', b'</tool_call>',
 )  # fmt: skip
+N_VOCAB = len(SPECIAL) + 256 + len(WORDS)
 EOS = SPECIAL.index(b'<|im_end|>')
 NORMAL, UNKNOWN, CONTROL, BYTE = 1, 2, 3, 6
 """llama.cpp's kinds of tokens."""

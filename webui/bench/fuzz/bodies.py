@@ -5,14 +5,9 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from inference.declare import Setting, describe
-from inference.fuzzing.requests import random_sampling
-from inference.fuzzing.structures import SCHEMAS
 from inference.fuzzing.texts import random_text
-from inference.settings import SamplingSettings
+from webui.bench.fuzz.payloads import PAYLOADS, SHARES
 
-OPENAI, OWN = '/v1/chat/completions', '/api/chat/stream'
-MOST_TOKENS, N_VOCAB = 16, 300
 RAW = '\ue000raw\ue000'
 """Stands in a JSON text for what no JSON writer would write."""
 RAW_VALUES = (
@@ -24,15 +19,8 @@ VALUES: tuple[Any, ...] = (
     None, True, False, 0, 1, -1, 2**31, 2**63, 2**64, 10**30, 0.5, -0.1, 1e308, '', 'text', '\ud800', '\0', '1', 'NaN',
     [], {}, [None], [[[[1]]]], {'a': []}, ['a'] * 2000, {str(number): number for number in range(500)}, 'ä' * 70_000,
 )  # fmt: skip
-TYPES = (
-    'application/json',
-    'application/json',
-    'application/json; charset=utf-16',
-    'text/plain',
-    'multipart/form-data',
-    '',
-    'ä',
-)
+TYPE = 'application/json'
+ODD_TYPES = ('application/json; charset=utf-16', 'text/plain', 'multipart/form-data', '', 'ä')
 SOUND, SHORT, LONG, CHUNKED, BROKEN_CHUNKS, ODD_LENGTH, LEAVES = (
     'sound', 'short', 'long', 'chunked', 'broken chunks', 'odd length', 'leaves',
 )  # fmt: skip
@@ -51,19 +39,20 @@ class Body:
 
 
 def random_body(dice: Random, host: str) -> Body:
-    """Return a request to one of the paths that make replies."""
+    """Return a request to one of the paths that let a model work."""
     mode = dice.choices(list(MODES), list(MODES.values()))[0]
-    path = dice.choice((OPENAI, OWN))
+    path = dice.choices(list(SHARES), list(SHARES.values()))[0]
     payload = _payload(dice, path)
     method = dice.choices(('POST', 'GET', 'PUT', 'OPTIONS'), (40, 1, 1, 1))[0]
     lines = [f'{method} {path} HTTP/1.1', f'Host: {host}', 'Connection: close']
-    lines += [f'Content-Type: {kind}'] if (kind := dice.choice(TYPES) if dice.random() < 0.2 else TYPES[0]) else []
+    kind = dice.choice(ODD_TYPES) if dice.random() < 0.1 else TYPE
+    lines += [f'Content-Type: {kind}'] if kind else []
     head = '\r\n'.join([*lines, *_length_lines(dice, mode, len(payload)), '', '']).encode()
     return Body(mode, head + _framed(dice, mode, payload), dice.uniform(0, 0.1))
 
 
 def _payload(dice: Random, path: str) -> bytes:
-    body = _sound(dice, path)
+    body: Any = PAYLOADS[path](dice)
     match dice.choices(('sound', 'changed', 'cut', 'noise', 'other'), (8, 12, 1, 1, 1))[0]:
         case 'sound':
             pass
@@ -82,59 +71,6 @@ def _payload(dice: Random, path: str) -> bytes:
         case _:
             body = dice.choice(VALUES)
     return _written(dice, body, [])
-
-
-def _sound(dice: Random, path: str) -> dict[str, Any]:
-    """Return what the path takes, with some of the fields it may have."""
-    roles = ('user', 'assistant', 'system') if path == OPENAI else ('user', 'assistant', 'system', 'tool')
-    messages = [
-        {'role': dice.choice(roles), 'content': random_text(dice) if dice.random() < 0.5 else 'hello'}
-        for _ in range(dice.choice((1, 1, 3)))
-    ]
-    sampling = random_sampling(dice, n_vocab=N_VOCAB, most_tokens=MOST_TOKENS).model_dump(exclude_unset=True)
-    if dice.random() < 0.3:
-        sampling |= {
-            setting.name: _odd_setting(dice, setting) for setting in dice.sample([*describe(SamplingSettings)], 3)
-        }
-    if path == OWN:
-        return {'messages': messages, 'sampling': sampling, **_some(dice, _OWN_FIELDS)}
-    return {'messages': messages, **sampling, **_some(dice, _openai_fields(dice))}
-
-
-def _odd_setting(dice: Random, setting: Setting) -> Any:
-    ends = [value for value in (setting.minimum, setting.maximum) if value is not None]
-    return dice.choice(
-        (setting.default, *ends, *(value + 1 for value in ends), *(value - 1 for value in ends), 2.5, '1', None)
-    )
-
-
-_OWN_FIELDS = {'overflow': 'roll', 'user': 'me', 'tool_choice': 'none', 'continues': False, 'tools': []}
-
-
-def _openai_fields(dice: Random) -> dict[str, Any]:
-    schema = dice.choice(SCHEMAS)
-    return {
-        'model': dice.choice(('', 'nobody', 'tiny', '../tiny', 'echo')),
-        'stream': dice.choice((True, True, False, None)),
-        'stream_options': {'include_usage': True},
-        'n': dice.choice((1, 2, None)),
-        'tools': [{'type': 'function', 'function': {'name': 'look', 'parameters': schema}}],
-        'tool_choice': dice.choice(('auto', 'required', {'type': 'function', 'function': {'name': 'look'}})),
-        'response_format': dice.choice((
-            {'type': 'text'}, {'type': 'json_object'},
-            {'type': 'json_schema', 'json_schema': {'name': 'x', 'schema': schema}},
-        )),
-        'logprobs': True,
-        'top_logprobs': dice.choice((0, 5, 20, 21)),
-        'max_completion_tokens': dice.choice((1, 8, -1)),
-        'reasoning_effort': 'low',
-        'user': 'me',
-        'seed': dice.choice((0, -1, 2**32)),
-    }  # fmt: skip
-
-
-def _some(dice: Random, fields: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if dice.random() < 0.05}
 
 
 def _changed(dice: Random, value: Any, raws: list[bytes]) -> Any:

@@ -19,7 +19,7 @@ from inference.chat import Finished, GenerationRequest, Message, TextDelta
 from inference.engine import Engine, Generation
 from inference.errors import DecodeFailed, InferenceError
 from inference.fuzzing.requests import random_request
-from inference.fuzzing.tiny import MODELS
+from inference.fuzzing.tiny import MODELS, N_VOCAB
 from inference.settings import LoadSettings, SamplingSettings
 from webui.bench.fuzz.findings import Plan, Problem, Resources, write_down
 
@@ -27,7 +27,7 @@ AT_ONCE = 6
 """Requests; more than there are slots, so that some wait."""
 PATIENCE = 60.0
 """Seconds within which every request must end; most take milliseconds."""
-N_CTX, N_SLOTS, CACHE_MIB, N_VOCAB = 1024, 4, 8, 300
+N_CTX, N_SLOTS, CACHE_MIB = 2048, 4, 8
 WARM_SHARE = 3
 """Memory is looked at after this part of the requests, and again after all."""
 REFERENCE = GenerationRequest(

@@ -15,8 +15,9 @@ from urllib.parse import urlsplit
 
 from inference.fuzzing.gguf_file import UINT32, number
 from inference.fuzzing.tiny import llama
-from webui.bench.fuzz.bodies import LEAVES, MALFORMED, OPENAI, Body, random_body
+from webui.bench.fuzz.bodies import LEAVES, MALFORMED, Body, random_body
 from webui.bench.fuzz.findings import Plan, Problem, Resources, say
+from webui.bench.fuzz.payloads import OPENAI
 from webui.launch import RunningApp, start_app
 
 AT_ONCE = 6
@@ -24,7 +25,7 @@ PATIENCE = 60.0
 """Seconds until a request counts as hung, and until the model is loaded."""
 SETTLED = 10.0
 """Seconds that the app has to become idle after the last request."""
-N_CTX = 512
+N_CTX = 2048
 WARM_SHARE = 3
 MOST_KEPT = 4 << 20
 REFERENCE = {'messages': [{'role': 'user', 'content': 'the cat sees a dog'}], 'temperature': 0, 'max_tokens': 32}
@@ -168,7 +169,7 @@ def _is_error(content: bytes) -> bool:
 
 
 def _tiny(path: Path) -> None:
-    """Write a model with a short context, so that a request without a limit ends soon."""
+    """Write a model with a context that is soon full, so that a request without a limit ends."""
     file = llama()
     entry = file.find(b'llama.context_length')
     assert entry
