@@ -16,10 +16,12 @@ from llama_cpp import llama_cpp as C  # noqa: N812 (the name of its language)
 
 from inference.embedding_prompts import PairFormat
 from inference.errors import DecodeFailed, InvalidRequest, LoadFailed, ModelUnloaded, NotEnoughMemory
+from inference.ggml import native_abort_callback
 from inference.gguf import Header, Pooling, pooling_of
 from inference.library import LIBRARY_LOG, context_params
+from inference.library_batch import Batch
 from inference.memory import free_memory
-from inference.runner import Batch, ModelRunner, native_abort_callback
+from inference.runner import ModelRunner
 from inference.scheduler import Request, Slot, Work
 from inference.settings import LoadSettings
 from inference.vectors import Vectors

@@ -94,3 +94,19 @@ _device_memory = _function('ggml_backend_dev_memory', None, _pointer, _size_out,
 _device_buffer_type = _function('ggml_backend_dev_buffer_type', _pointer, _pointer)
 _cpu_buffer_type = _function('ggml_backend_cpu_buffer_type', _pointer)
 _set_abort_callback = _function('ggml_set_abort_callback', _pointer, _AbortCallback)
+
+
+def native_abort_callback() -> Any:
+    """Return C's `strlen` as the abort callback: 0 for an empty string is 'go on'; no Python, no GIL.
+
+    It is called for every node of the graph, hundreds of times a token.
+    """
+    library = ctypes.cdll.msvcrt if sys.platform == 'win32' else ctypes.CDLL(None)
+    return ctypes.cast(library.strlen, C.ggml_abort_callback)
+
+
+def return_memory() -> None:
+    """Ask glibc to hand freed memory back to the system; other C libraries do it by themselves."""
+    if sys.platform == 'linux':
+        trim = getattr(ctypes.CDLL(None), 'malloc_trim', None)
+        trim(0) if trim else None

@@ -6,7 +6,6 @@ Only `tokenize` and `count_tokens` may be called from any thread; the rest belon
 
 import ctypes
 import os
-import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
@@ -19,6 +18,7 @@ from llama_cpp import llama_cpp as C  # noqa: N812 (the name of its language)
 from inference.adapters import Adapters
 from inference.drafting import MOST_DRAFT
 from inference.errors import ContextLost, DecodeFailed, InvalidRequest, LoadCancelled, LoadFailed, ModelUnloaded
+from inference.ggml import native_abort_callback, return_memory
 from inference.library import (
     LIBRARY_LOG,
     check_settings,
@@ -28,6 +28,7 @@ from inference.library import (
     model_params,
     set_threads,
 )
+from inference.library_batch import Batch
 from inference.prompt_cache import State
 from inference.sampler import Sampler, piece_of, read_vocabulary
 from inference.scheduler import Work
@@ -291,7 +292,7 @@ class ModelRunner:
             self._free_context()
             C.llama_model_free(self._model)
             self._batch.free()
-        _return_memory()
+        return_memory()
 
     def _make_context(self) -> None:
         params = context_params(self._model, self._settings, self.n_slots, n_outputs_max=self._most_samples)
@@ -343,34 +344,6 @@ class ModelRunner:
             raise DecodeFailed(f'There is no slot {slot_id}.')
 
 
-class Batch:
-    """A `llama_batch` with views on its arrays."""
-
-    def __init__(self, size: int) -> None:
-        self.struct = C.llama_batch_init(size, 0, 1)
-        view = np.ctypeslib.as_array
-        self._token, self._pos = view(self.struct.token, (size,)), view(self.struct.pos, (size,))
-        self._output = view(self.struct.logits, (size,))
-        self._seq_id = [self.struct.seq_id[row] for row in range(size)]
-        view(self.struct.n_seq_id, (size,))[:] = 1
-
-    def fill(self, batch: Sequence[Work[Any]]) -> None:
-        start = 0
-        for work in batch:
-            end = start + len(work.tokens)
-            self._token[start:end] = work.tokens
-            self._pos[start:end] = np.arange(work.position, work.position + len(work.tokens))
-            self._output[start:end] = 0
-            self._output[end - work.samples : end] = 1
-            for row in range(start, end):
-                self._seq_id[row][0] = work.slot.id
-            start = end
-        self.struct.n_tokens = start
-
-    def free(self) -> None:
-        C.llama_batch_free(self.struct)
-
-
 def _bytes_of(state: State) -> Any:
     return state.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
 
@@ -378,19 +351,3 @@ def _bytes_of(state: State) -> Any:
 def _has_state(model: Any) -> bool:
     """Return whether each sequence has a state of fixed size, as in recurrent and hybrid models."""
     return bool(C.llama_model_is_recurrent(model) or C.llama_model_is_hybrid(model))
-
-
-def native_abort_callback() -> Any:
-    """Return C's `strlen` as the abort callback: 0 for an empty string is 'go on'; no Python, no GIL.
-
-    It is called for every node of the graph, hundreds of times a token.
-    """
-    library = ctypes.cdll.msvcrt if sys.platform == 'win32' else ctypes.CDLL(None)
-    return ctypes.cast(library.strlen, C.ggml_abort_callback)
-
-
-def _return_memory() -> None:
-    """Ask glibc to hand freed memory back to the system; other C libraries do it by themselves."""
-    if sys.platform == 'linux':
-        trim = getattr(ctypes.CDLL(None), 'malloc_trim', None)
-        trim(0) if trim else None

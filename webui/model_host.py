@@ -2,13 +2,10 @@
 
 import asyncio
 import hashlib
-import json
 import re
 from collections.abc import Coroutine
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Literal
 
 from loguru import logger
@@ -36,6 +33,7 @@ from inference.tuning import apply
 from presets.errors import StoreError
 from presets.models import ModelRecord, ModelStore
 from presets.tunings import TuningStore
+from webui.activity import Activity
 from webui.side_engine import SideEngine
 
 Phase = Literal['empty', 'checking', 'loading', 'ready', 'failed']
@@ -66,7 +64,7 @@ class ModelHost:
     """Holds the loaded engine. `changed` is emitted after every change of `state`."""
 
     def __init__(
-        self, catalog: Catalog, records: ModelStore, activity: 'Activity', tunings: TuningStore | None = None
+        self, catalog: Catalog, records: ModelStore, activity: Activity, tunings: TuningStore | None = None
     ) -> None:
         self._catalog, self._records, self._activity, self._tunings = catalog, records, activity, tunings
         self._engine: Engine | None = None
@@ -307,31 +305,6 @@ class ModelHost:
     def _set(self, state: LoadState) -> None:
         self.state = state
         self.changed.emit()
-
-
-class Activity:
-    """A note on disk of the model in memory. If it is found at a start, the app died with that model."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def note(self, model_id: str, phase: Literal['loading', 'loaded']) -> None:
-        """Say what is going on; it survives the process, not a power cut, and needs no more."""
-        with suppress(OSError):
-            self._path.write_text(json.dumps({'model': model_id, 'phase': phase}), encoding='utf-8')
-
-    def clear(self) -> None:
-        """Say that nothing is in memory."""
-        with suppress(OSError):
-            self._path.unlink(missing_ok=True)
-
-    def take(self) -> tuple[str, str] | None:
-        """Return model and phase that the last process died with, once."""
-        with suppress(OSError, ValueError, LookupError, TypeError):
-            found = json.loads(self._path.read_text(encoding='utf-8'))
-            self.clear()
-            return found['model'], found['phase']
-        return None
 
 
 def _without_repacking(settings: LoadSettings) -> LoadSettings:

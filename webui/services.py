@@ -11,9 +11,10 @@ from presets.chats import ChatStore
 from presets.models import ModelStore
 from presets.storage import Writer
 from presets.tunings import TuningStore
+from webui.activity import Activity
 from webui.config import AppConfig
 from webui.conversation import Conversations
-from webui.model_host import Activity, ModelHost
+from webui.model_host import ModelHost
 from webui.supervisor import CrashReport
 
 NO_MODEL = 'none'

@@ -12,9 +12,10 @@ from inference.catalog import Catalog
 from presets.chats import ChatStore
 from presets.models import ModelStore
 from presets.storage import Writer
+from webui.activity import Activity
 from webui.config import AppConfig
 from webui.conversation import Conversations
-from webui.model_host import Activity, ModelHost
+from webui.model_host import ModelHost
 from webui.services import Services
 from webui.supervisor import CrashReport
 

@@ -12,8 +12,9 @@ from presets.chat import StoredMessage
 from presets.chats import ChatStore
 from presets.models import ModelStore
 from presets.storage import Writer
+from webui.activity import Activity
 from webui.conversation import Conversations
-from webui.model_host import Activity, ModelHost
+from webui.model_host import ModelHost
 
 Said = tuple[str, str, int, float]
 """What happened ('ready', 'sent', 'extended', 'saved' or 'problem'), to which message, its length so far, and when."""

@@ -32,7 +32,8 @@ from inference.settings import LoadSettings, SamplingSettings
 from presets.models import ModelStore
 from presets.storage import Writer
 from tests import tiny_models as tiny
-from webui.model_host import Activity, ModelHost
+from webui.activity import Activity
+from webui.model_host import ModelHost
 
 T = TypeVar('T')
 SMALL = LoadSettings(n_ctx=512, n_threads=1, use_extra_bufts=False)

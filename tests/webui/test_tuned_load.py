@@ -15,7 +15,8 @@ from presets.models import ModelStore
 from presets.storage import Writer
 from presets.tunings import TuningStore
 from tests import tiny_models as tiny
-from webui.model_host import Activity, ModelHost
+from webui.activity import Activity
+from webui.model_host import ModelHost
 
 TUNING = Tuning(n_threads=1, flash_attn='on', n_ubatch=64, use_extra_bufts=False, measured_at=datetime.now(UTC))
 
