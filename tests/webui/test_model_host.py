@@ -273,9 +273,10 @@ async def test_live_settings_need_no_new_trial(host: ModelHost, model: Path, tri
 
 async def test_what_crashed_is_tried_again_only_if_asked_for(host: ModelHost, catalog: Catalog, tmp_path: Path) -> None:
     """More experts used than there are: llama.cpp ends the process."""
-    tiny.write_tiny_model(tmp_path / 'models' / 'bad.gguf', llama__expert_count=4, llama__expert_used_count=9)
+    tiny.write_tiny_model(tmp_path / 'models' / 'bad.gguf')
     catalog.scan()
-    repacked = SMALL.model_copy(update={'use_extra_bufts': True})
+    too_many = ('llama.expert_count=int:4', 'llama.expert_used_count=int:9')
+    repacked = SMALL.model_copy(update={'use_extra_bufts': True, 'kv_overrides': too_many})
     crashed, tried = await counted(failure(host, 'bad', repacked))
     assert isinstance(crashed, PreflightFailed)
     assert tried == 1, 'an assertion outside of the code for the CPU has nothing to do with repacked weights'
@@ -289,7 +290,7 @@ async def test_what_crashed_is_tried_again_only_if_asked_for(host: ModelHost, ca
     assert str(retried) == str(crashed)
     assert tried == 1
 
-    _, tried = await counted(failure(host, 'bad', SMALL))
+    _, tried = await counted(failure(host, 'bad', repacked.model_copy(update={'n_ctx': 256})))
     assert tried == 1, 'other settings'
 
 
