@@ -64,8 +64,8 @@ async def measure(engine: Engine, request: GenerationRequest) -> Measurement:
     async with engine.generate(request) as generation:
         async for event in generation:
             if isinstance(event, TextDelta | ReasoningDelta):
-                arrivals.extend([time.perf_counter() - started] * event.tokens)
-                cpu.extend([time.thread_time()] * event.tokens)
+                _spread(arrivals, time.perf_counter() - started, event.tokens)
+                _spread(cpu, time.thread_time(), event.tokens)
             elif isinstance(event, Finished):
                 finished = event
     assert finished  # the contract of a generation
@@ -76,6 +76,12 @@ async def measure(engine: Engine, request: GenerationRequest) -> Measurement:
         loop_cpu=tuple(cpu),
         timings=finished.timings,
     )
+
+
+def _spread(moments: list[float], now: float, count: int) -> None:
+    """Add `count` moments up to now: text that comes together was not made in one moment."""
+    before = moments[-1] if moments else now
+    moments.extend(before + (now - before) * number / count for number in range(1, count + 1))
 
 
 async def measure_streams(engine: Engine, requests: Sequence[GenerationRequest]) -> list[Measurement]:

@@ -61,7 +61,7 @@ class LoadState:
 
 
 class ModelHost:
-    """Holds the loaded engine. `changed` is emitted after every change of `state`."""
+    """Holds the loaded engine. `changed` is emitted after every change of `state`, `adjusted` after live settings."""
 
     def __init__(
         self, catalog: Catalog, records: ModelStore, activity: Activity, tunings: TuningStore | None = None
@@ -76,6 +76,7 @@ class ModelHost:
         self.state = LoadState()
         self.metrics = Metrics()
         self.changed = Event[[]]()
+        self.adjusted = Event[[]]()
 
     @property
     def engine(self) -> Engine | None:
@@ -131,6 +132,7 @@ class ModelHost:
         if engine := self.engine:
             await engine.adjust(await self._tuned(self.state.model_id, settings))
             await self._remember(self.state.model_id, load=settings)
+            self.adjusted.emit()
 
     async def close(self) -> None:
         """Cancel what is under way, end the engine, and note that this was on purpose."""

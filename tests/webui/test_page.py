@@ -557,6 +557,11 @@ async def test_what_needs_no_reload_applies_at_once(tmp_path: Path) -> None:
         assert tab.sees('The model was loaded for 8 replies at once.')
         assert engine.status.slots == 2
 
+        tab.enter('setting-n_slots', 2)
+        tab.unfold('Sharing')
+        tab.enter('setting-cache_ram', 64)
+        await tab.until(lambda: 'Cache of idle chats up to 64 MB' in tab.texts('model-card')[0])
+
 
 @pytest.mark.usefixtures('simulation')
 async def test_models_that_cannot_write_are_shown_but_not_offered(tmp_path: Path) -> None:

@@ -61,6 +61,11 @@ def _gauges(metrics: Metrics, status: EngineStatus) -> Iterator[str]:
         'slots': ('Replies that can be made at once', status.slots),
         'slots_busy': ('Replies that are being made', status.busy),
         'queue_length': ('Requests that wait for a slot', status.queued),
+        'kv_cells': ('Tokens that the KV cache has room for', status.n_cells),
+        'kv_cells_used': ('Tokens in the KV cache', status.cells),
+        'idle_chats': ('Idle chats kept in RAM', status.cached_chats),
+        'idle_chats_bytes': ('RAM that idle chats take', status.cache_bytes),
+        'idle_chats_limit_bytes': ('RAM that idle chats may take', status.cache_limit),
     }
     for name, (meaning, value) in gauges.items():
         yield from _head(name, 'gauge', meaning)

@@ -3,6 +3,7 @@
 from nicegui import ui
 
 from inference.catalog import ModelFile
+from inference.engine import EngineInfo
 from webui.components.controls import icon_button, text_button
 from webui.components.region import Region
 from webui.model_host import LoadState
@@ -90,13 +91,15 @@ class ModelCard(Region):
         self._drawn: object = None
         self.show()
         services.host.changed.subscribe(self.show)
+        services.host.adjusted.subscribe(self.show)
 
     def show(self) -> None:
         """Follow the loaded engine."""
         host = self._services.host
-        if self._drawn == (host.engine, host.state.phase):
+        cache = host.engine.status.cache_limit if host.engine else 0
+        if self._drawn == (host.engine, host.state.phase, cache):
             return
-        self._drawn = host.engine, host.state.phase
+        self._drawn = host.engine, host.state.phase, cache
         self.clear()
         with self:
             if not host.engine:
@@ -107,7 +110,7 @@ class ModelCard(Region):
                 ui.label(info.name).classes('name ellipsis col')
                 icon_button('eject', 'Unload the model', host.unload)
             with ui.element('div').classes('facts'):
-                for name, value in _facts(info.size, info.quantization, info.n_ctx, info.memory):
+                for name, value in _facts(info, cache):
                     ui.label(name)
                     ui.label(value)
             for warning in info.warnings:
@@ -144,12 +147,13 @@ def describe_model(model: ModelFile) -> str:
     return ' · '.join(part for part in parts if part)
 
 
-def _facts(size: int, quantization: str, n_ctx: int, memory: int) -> list[tuple[str, str]]:
+def _facts(info: EngineInfo, cache: int) -> list[tuple[str, str]]:
     facts = [
-        ('Size', _bytes(size)),
-        ('Quantization', quantization),
-        ('Context', f'{n_ctx:,}'),
-        ('Memory', _bytes(memory)),
+        ('Size', _bytes(info.size)),
+        ('Quantization', info.quantization),
+        ('Context', f'{info.n_ctx:,}'),
+        ('Memory', _bytes(info.memory)),
+        ('Cache of idle chats', f'up to {_bytes(cache)}' if cache else ''),
     ]
     return [(name, value) for name, value in facts if value]
 
