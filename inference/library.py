@@ -59,7 +59,9 @@ def model_facts(model: Any, context: Any) -> ModelFacts:
 def usable_cores() -> int:
     """Return the physical cores that this process may use."""
     cores = psutil.cpu_count(logical=False) or 1
-    return min(cores, len(os.sched_getaffinity(0))) if sys.platform == 'linux' else cores
+    if sys.platform == 'linux':
+        cores = min(cores, len(os.sched_getaffinity(0)))
+    return cores
 
 
 def default_threads() -> int:

@@ -24,6 +24,11 @@ class Batch:
         start = 0
         for work in batch:
             end = start + len(work.tokens)
+            if end - start == 1:  # by far the most, and slices cost more than what they hold
+                self._token[start], self._pos[start] = work.tokens[0], work.position
+                self._output[start], self._seq_id[start][0] = work.samples, work.slot.id
+                start = end
+                continue
             self._token[start:end] = work.tokens
             self._pos[start:end] = np.arange(work.position, work.position + len(work.tokens))
             self._output[start:end] = 0

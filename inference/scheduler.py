@@ -117,6 +117,8 @@ class Scheduler(Generic[R]):
 
         That is the first one whose user may have another reply; if there are no cells for it, nobody overtakes it.
         """
+        if not self.waiting:
+            return None
         running = [slot.request for slot in self.slots if slot.request]
         if len(running) >= min(self.most_running, len(self.slots)):
             return None

@@ -68,7 +68,8 @@ class StepLoop:
         if self._broken:
             return self._refuse_all(self._broken)
         self._admit()
-        self._pace()
+        if self.reading:
+            self._pace()
         if batch := self._schedule():
             self._run(batch)
         if self.busy and not self.reading:

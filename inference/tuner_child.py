@@ -216,8 +216,9 @@ def _layout(candidate: Candidate) -> Candidate:
 
 
 def _cpus() -> list[int]:
-    allowed = os.sched_getaffinity(0) if sys.platform == 'linux' else range(os.cpu_count() or 1)
-    return sorted(allowed)
+    if sys.platform == 'linux':
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
 
 
 def _busy_seconds() -> float:

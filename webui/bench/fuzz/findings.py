@@ -60,7 +60,7 @@ class Resources:
     @classmethod
     def of(cls, process: psutil.Process) -> Self:
         """Look at a process."""
-        count_files = getattr(process, 'num_fds', None) or process.num_handles  # type: ignore[attr-defined]
+        count_files = getattr(process, 'num_handles' if sys.platform == 'win32' else 'num_fds')
         return cls(rss=process.memory_info().rss, threads=process.num_threads(), files=count_files())
 
 

@@ -31,7 +31,7 @@ class Worker(Generic[Argument, Result]):
     def __init__(self, function: Callable[[Argument], Result], log: Path) -> None:
         self._function, self._log = function, log
         self._process: Any = None
-        self._connection: Connection | None = None
+        self._connection: Any = None
         self.started = 0
 
     def __call__(self, argument: Argument, patience: float) -> Result:
@@ -59,7 +59,7 @@ class Worker(Generic[Argument, Result]):
         if self._process:
             self._end(kill=True)
 
-    def _start(self) -> Connection:
+    def _start(self) -> Any:
         context = multiprocessing.get_context('spawn')
         ours, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(self._function, theirs, self._log), daemon=True)
