@@ -120,6 +120,54 @@ def test_a_template_without_end_is_stopped_after_some_seconds(bomb: str) -> None
     assert 'does not come to an end' in warning
 
 
+@pytest.mark.parametrize(
+    'bomb',
+    [
+        "{{ '%99999999d' % 1 }}",
+        "{{ '{:99999999}'.format(1) }}",
+        "{{ ('a' * 6000).replace('a', 'b' * 60000)|length }}",
+        "{{ ('a' * 6000)|replace('a', 'b' * 60000)|length }}",
+        "{{ ('a\n' * 1000)|indent(99999)|length }}",
+        '{{ messages|tojson(indent=9999999)|length }}',
+        "{{ range(9999)|join('x' * 9999)|length }}",
+        "{{ (['a' * 99999] * 1000)|string|length }}",
+        "{{ ('a ' * 4000000)|wordwrap(1) }}",
+        "{{ 1|round(99999999, 'ceil') }}",
+        '{{ ([[1]] * 99999)|sum(start=[]) }}',
+        "{{ strftime_now('%Y' * 1000000) }}",
+        '{% set all = namespace(texts=[]) %}'
+        "{% for i in range(99999) %}{% set all.texts = all.texts + ['a' * 999999 ~ i] %}{% endfor %}",
+        "{% set a = 'a' * 9999999 %}{% macro b() %}{% for i in range(99) %}{{ a }}{% endfor %}{% endmacro %}{{ b() }}",
+        "{% set a = 'a' * 9999999 %}{{ (a ~ a ~ a)|length }}",
+        "{% set a = 'a' * 9999999 %}{% set all = namespace(texts=[]) %}"
+        '{% for i in range(99999) %}{% set all.texts = [all.texts, a[1:]] %}{% endfor %}',
+        '{% set all = namespace(pair=(1,)) %}{% for i in range(99999) %}{% set all.pair = (all.pair,) %}{% endfor %}'
+        '{{ {all.pair: 1}|length }}',
+    ],
+)
+def test_what_a_template_makes_is_weighed_before_it_is_made(bomb: str) -> None:
+    start = time.monotonic()
+
+    _, warning = ChatTemplate.load(CHATML + bomb, bos='', eos='')
+
+    assert warning is not None
+    assert 'was stopped because' in warning or 'No filter named' in warning
+    assert time.monotonic() - start < 3
+
+
+def test_what_templates_use_works_as_ever() -> None:
+    source = (
+        "{% for m in messages %}{{ m['content'][:3] ~ m.content[3:] }}|{{ m.content.split('l')|join('-') }}|"
+        "{{ '%s is %d' % (m.role, 7) }}|{{ '{}!'.format(m.role) }}|{{ m.role in ('user', 'tool') }}|"
+        "{{ m|tojson(indent=2)|indent(2) }}|{{ {'a': 1}.items()|list }}|{{ messages|map(attribute='role')|join(',') }}|"
+        '{{ nothing }}|{{ [1, 2.5]|sum|round(1) }}{% endfor %}'
+    )
+
+    assert rendered(source, [HELLO]) == (
+        'Hello|He--o|user is 7|user!|True|{\n    "role": "user",\n    "content": "Hello"\n  }|[(\'a\', 1)]|user||3.5'
+    )
+
+
 def test_a_template_that_does_not_end_with_tools_is_used_without() -> None:
     slow = '{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}'
     start = time.monotonic()
