@@ -44,6 +44,7 @@ def random_sampling(dice: Random, *, n_vocab: int, most_tokens: int) -> Sampling
         text = random_grammar(dice) if structure == 'grammar' else random_schema(dice)
         values[structure] = clean_text(text)[:MOST_STRUCTURE]
     values['max_tokens'] = 0 if dice.random() < 0.02 else dice.randint(1, most_tokens)
+    values.setdefault('seed', dice.randrange((1 << 32) - 1))
     return SamplingSettings.model_validate(values)
 
 

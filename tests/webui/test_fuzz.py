@@ -16,7 +16,7 @@ from webui.bench.fuzz.report import put_together, requests_section
 from webui.bench.fuzz.requests import Asked, problems_at_death
 from webui.bench.fuzz.worker import Died, Worker
 
-NOTHING = {'headers': 0, 'requests': 0, 'bodies': 0, 'loads': 0}
+NOTHING = {'headers': 0, 'templates': 0, 'requests': 0, 'bodies': 0, 'loads': 0}
 
 
 def fuzz(capsys: pytest.CaptureFixture[str], folder: Path, **counts: int) -> dict[str, Any]:
@@ -33,6 +33,13 @@ def test_damaged_headers_are_answered_and_tried_in_a_child(capsys: pytest.Captur
     assert sum(facts['headers']['verdicts'].values()) == 300
     assert facts['headers']['verdicts']['accepted'] > 80
     assert sum(facts['headers']['outcomes'].values()) == 12
+
+
+def test_hostile_templates_stay_within_bounds(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    facts = fuzz(capsys, tmp_path, templates=40)
+
+    assert sum(facts['templates']['ends'].values()) == 40
+    assert {'used', 'replaced'} <= set(facts['templates']['ends'])
 
 
 def test_every_random_request_ends(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

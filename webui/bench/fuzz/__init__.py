@@ -5,7 +5,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from webui.bench.fuzz import headers, loads, report, requests, server
+from webui.bench.fuzz import headers, loads, report, requests, server, templates
 from webui.bench.fuzz.findings import Plan, Problem, say
 from webui.bench.fuzz.report import Section
 from webui.bench.fuzz.requests import Asked
@@ -23,6 +23,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add('--first', type=int, default=0, help='number of the first case of each kind')
     add('--headers', type=int, default=10_000, help='damaged model files that are read')
     add('--trials', type=int, default=1_500, help='of those that pass, how many are loaded in a child process')
+    add('--templates', type=int, default=400, help='hostile chat templates that are rendered')
     add('--requests', type=int, default=1_000, help='random requests to engines')
     add('--bodies', type=int, default=1_000, help='random HTTP requests to the app')
     add('--loads', type=int, default=1_000, help='loads of a tiny model; twice as many short requests follow')
@@ -41,6 +42,8 @@ def run(options: argparse.Namespace) -> Report:
 
         if options.headers:
             sections['headers'] = report.headers_section(headers.run(plan(options.headers), options.trials))
+        if options.templates:
+            sections['templates'] = report.templates_section(templates.run(plan(options.templates)))
         if options.requests:
             sections['requests'] = report.requests_section(_ask(plan(options.requests)))
         if options.bodies:

@@ -22,7 +22,6 @@ from inference.gguf import Header, check_usable, read_header
 from inference.memory import fit_label, remedies, require_fit
 from inference.preflight import Trial, attempt, preflight
 from inference.settings import LoadSettings
-from inference.template import ChatTemplate
 from webui.bench.fuzz.findings import Plan, Problem, peak_memory, say, write_down
 from webui.bench.fuzz.worker import Died, Worker
 
@@ -121,7 +120,6 @@ def _weigh(header: Header) -> None:
     remedies(header, SETTINGS, [half])
     fit_label(header, SETTINGS, [half])
     require_fit(header, SETTINGS, [ram()])
-    ChatTemplate.load(header.chat_template, bos='<s>', eos='</s>')
 
 
 def try_case(plan: Plan) -> tuple[str, str]:

@@ -9,10 +9,13 @@ from webui.bench.fuzz.headers import Headers
 from webui.bench.fuzz.loads import FLAT, Trend
 from webui.bench.fuzz.requests import Asked
 from webui.bench.fuzz.server import Served
+from webui.bench.fuzz.templates import Templates
 from webui.bench.report import Cell, Report, Target
 
 MOST_SECONDS, MOST_BYTES = 2.0, 256 << 20
 """How long reading one header may take, and by how much a process may grow that reads hundreds of them."""
+TEMPLATE_SECONDS, TEMPLATE_BYTES = 15.0, 1 << 30
+"""What a hostile template may take, which is rendered a dozen times; it has two seconds and 256 MiB for each."""
 SPARE_BYTES = 32 << 20
 """By how much a process may grow while it answers requests, some of which have half a million characters."""
 SHOWN = 20
@@ -80,6 +83,29 @@ def headers_section(headers: Headers) -> Section:
             for kind, cases in headers.crashes.items()
         ],
         problems=headers.problems,
+    )
+
+
+def templates_section(templates: Templates) -> Section:
+    """Count what became of hostile templates."""
+    return Section(
+        rows=[
+            *_counted('template', templates.ends),
+            ['template, slowest (s)', round(templates.slowest, 3)],
+            ['templates, growth of the process (MiB)', templates.growth >> 20],
+        ],
+        facts={
+            'ends': templates.ends,
+            'slowest_seconds': round(templates.slowest, 3),
+            'growth_bytes': templates.growth,
+        },
+        targets=[
+            Target(
+                text=f'templates: each rendered in {TEMPLATE_SECONDS:g} s and {TEMPLATE_BYTES >> 20:,} MiB',
+                met=templates.slowest <= TEMPLATE_SECONDS and templates.growth <= TEMPLATE_BYTES,
+            )
+        ],
+        problems=templates.problems,
     )
 
 
