@@ -1,5 +1,6 @@
 """A GGUF file as parts that can be changed: to damage real files on purpose, and to make tiny ones from nothing."""
 
+import mmap
 import struct
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -72,13 +73,12 @@ class GGUFFile:
     @classmethod
     def read(cls, path: Path) -> Self:
         """Take a sound file apart; its data become a hole of the same size."""
-        content = path.read_bytes()
-        reader = _Reader(content)
-        version, n_tensors, n_entries = reader.take('<4xIQQ')
-        entries = [reader.entry() for _ in range(n_entries)]
-        tensors = [reader.tensor() for _ in range(n_tensors)]
-        start = _padded(reader.at)
-        return cls(entries=entries, tensors=tensors, hole=len(content) - start, version=version)
+        with path.open('rb') as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            reader = _Reader(content)
+            version, n_tensors, n_entries = reader.take('<4xIQQ')
+            entries = [reader.entry() for _ in range(n_entries)]
+            tensors = [reader.tensor() for _ in range(n_tensors)]
+            return cls(entries=entries, tensors=tensors, hole=len(content) - _padded(reader.at), version=version)
 
     def copy(self) -> Self:
         """Return one whose parts can be changed without changing these."""
@@ -154,7 +154,7 @@ def items_of(payload: bytes) -> tuple[int, list[bytes]]:
 class _Reader:
     """Reads a sound file; others raise struct.error or KeyError."""
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: bytes | mmap.mmap) -> None:
         self._content, self.at = content, 0
 
     def take(self, form: str) -> tuple[int, ...]:
