@@ -18,11 +18,23 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
+class Attachment(BaseModel):
+    """A file that goes to the model with a message: the text that was found in it. `size` is the file's, in bytes."""
+
+    model_config = ConfigDict(extra='forbid', frozen=True)
+
+    id: str = Field(default_factory=_new_id)
+    name: str
+    media_type: str = 'text/plain'
+    size: int = 0
+    text: str
+
+
 class StoredMessage(BaseModel):
     """One turn; an assistant message without a `finish_reason` is still being written.
 
-    `left_out` are the ids of the messages that the model did not see when it wrote this one, because the context was
-    full; `detail` says why it ended if nobody asked for that.
+    `edited` says that a person changed what the model wrote. `left_out` are the ids of the messages that the model did
+    not see when it wrote this one, because the context was full; `detail` says why it ended if nobody asked for that.
     """
 
     model_config = ConfigDict(extra='forbid')
@@ -31,11 +43,14 @@ class StoredMessage(BaseModel):
     parent: str | None = None
     role: Role
     content: str
+    attachments: list[Attachment] = []
+    edited: bool = False
     reasoning: str = ''
     reasoning_seconds: float = 0.0
     tool_calls: list[ToolCall] = []
     created: AwareDatetime = Field(default_factory=_now)
     model: str = ''
+    preset: str = ''
     left_out: list[str] = []
     finish_reason: Literal['stop', 'length', 'tool_calls', 'cancelled', 'interrupted', 'error'] | None = None
     detail: str = ''
@@ -49,7 +64,11 @@ class StoredMessage(BaseModel):
 
 
 class Chat(BaseModel):
-    """A tree of messages by their `parent`; the conversation on screen is the path that ends at `leaf`."""
+    """A tree of messages by their `parent`; the conversation on screen is the path that ends at `leaf`.
+
+    `queue` are messages that wait until the reply before them has ended. `folder` is a path of names, such as
+    'Work/Taxes', or empty.
+    """
 
     model_config = ConfigDict(extra='forbid')
 
@@ -57,11 +76,15 @@ class Chat(BaseModel):
     title: str = ''
     created: AwareDatetime = Field(default_factory=_now)
     updated: AwareDatetime = Field(default_factory=_now)
+    pinned: bool = False
+    archived: bool = False
+    folder: str = ''
     system_prompt: str = ''
     sampling: SamplingSettings = SamplingSettings()
     overflow: Overflow = 'stop'
     messages: dict[str, StoredMessage] = {}
     leaf: str | None = None
+    queue: list[StoredMessage] = []
 
     @classmethod
     def new(cls) -> Self:
@@ -113,6 +136,10 @@ class ChatSummary(BaseModel):
     updated: AwareDatetime
     model: str
     message_count: int
+    created: AwareDatetime
+    pinned: bool = False
+    archived: bool = False
+    folder: str = ''
 
     @classmethod
     def of(cls, chat: Chat) -> Self:
@@ -123,4 +150,8 @@ class ChatSummary(BaseModel):
             updated=chat.updated,
             model=next(models, ''),
             message_count=len(chat.messages),
+            created=chat.created,
+            pinned=chat.pinned,
+            archived=chat.archived,
+            folder=chat.folder,
         )

@@ -29,9 +29,18 @@ def m003_add_reasoning(tables: Tables) -> None:
     """Replies have reasoning, calls and what was left out; nothing to change, but an older app cannot read that."""
 
 
+def m004_order_chats(tables: Tables) -> None:
+    """Chats have folders, pins, attachments and a queue; nothing to change, but an older app cannot read that."""
+
+
 # Append only: the place in this tuple is the version a step leads to, in chats and every other file alike.
 # A new step comes with a recorded file of the version before it in tests/presets/recorded/.
-MIGRATIONS: tuple[Callable[[Tables], None], ...] = (m001_add_meta, m002_name_load_mode, m003_add_reasoning)
+MIGRATIONS: tuple[Callable[[Tables], None], ...] = (
+    m001_add_meta,
+    m002_name_load_mode,
+    m003_add_reasoning,
+    m004_order_chats,
+)
 CURRENT = len(MIGRATIONS)
 
 

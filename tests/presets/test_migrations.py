@@ -38,6 +38,17 @@ async def test_a_chat_from_before_replies_had_reasoning(tmp_path: Path, writer: 
     assert not problems
 
 
+async def test_a_chat_from_before_chats_had_folders(tmp_path: Path, writer: Writer, problems: list[str]) -> None:
+    shutil.copy(RECORDED / 'chat.v3.json', tmp_path / 'steps.json')
+    store = await ChatStore.open(tmp_path, writer, problems.append)
+    chat = await store.load('steps')
+
+    reply = chat.path()[1]
+    assert (reply.reasoning, reply.left_out, reply.tool_calls[0].name) == ('Pisa, I think.', ['a1'], 'look_up')
+    assert (chat.folder, chat.pinned, chat.archived, chat.queue, reply.attachments) == ('', False, False, [], [])
+    assert not problems
+
+
 async def test_models_from_before_there_were_versions(tmp_path: Path, writer: Writer, problems: list[str]) -> None:
     path = tmp_path / 'models.json'
     shutil.copy(RECORDED / 'models.v0.json', path)
