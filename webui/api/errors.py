@@ -27,7 +27,7 @@ from inference.errors import (
     NoModelLoaded,
 )
 from presets.errors import DamagedFile, NewerSchema, NotFound, StoreError
-from webui.conversation import ReplyRunning
+from webui.replying import ReplyRunning
 
 PATHS = ('/api/', '/v1/', '/metrics')
 STATUS: dict[type[Exception], int] = {
