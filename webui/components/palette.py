@@ -128,8 +128,7 @@ class Palette(ui.element, component='palette.js'):
         self._task = background_tasks.create(self._search(text), name='palette')
 
     async def _search(self, text: str) -> None:
-        with self:
-            looking = [asyncio.create_task(source.find(text.strip())) for source in self._sources]
+        looking = [asyncio.create_task(self._look(source, text.strip())) for source in self._sources]
         try:
             await asyncio.wait(looking, timeout=PATIENCE)
             self._show(text, [task.result() for task in looking if task.done()])
@@ -138,6 +137,10 @@ class Palette(ui.element, component='palette.js'):
         finally:
             for task in looking:
                 task.cancel()
+
+    async def _look(self, source: Source, text: str) -> list[Hit]:
+        with self:  # each task has to be told whose page it works for
+            return await source.find(text)
 
     def _show(self, text: str, lists: Sequence[list[Hit]]) -> None:
         self._hits = {f'{hit.kind}-{place}': hit for hits in lists for place, hit in enumerate(hits)}

@@ -42,7 +42,7 @@ class PreferencesForm(Region):
     ) -> None:
         self._name(name, help=help)
         toggle = ui.toggle(options, value=getattr(preferences(), name), on_change=lambda event: choose(event.value))
-        toggle.props('no-caps dense unelevated spread toggle-color=primary').props['data-testid'] = name
+        toggle.props('no-caps dense unelevated spread').classes('choice').props['data-testid'] = name
         toggle.props('role=radiogroup').props['aria-label'] = say(f'appearance.{name}')
 
     def _name(self, name: str, *, help: bool = False) -> ui.element:
