@@ -14,7 +14,7 @@ from presets.tunings import TuningStore
 from presets.uploads import UploadStore
 from webui.activity import Activity
 from webui.config import AppConfig
-from webui.conversation import Conversations
+from webui.conversations import Conversations
 from webui.documents.reader import DocumentReader
 from webui.model_host import ModelHost
 from webui.supervisor import CrashReport
