@@ -3,6 +3,7 @@
 import asyncio
 import unicodedata
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from fastapi import APIRouter
@@ -14,7 +15,7 @@ from inference.chat import clean_text
 from inference.errors import InferenceError
 from presets.chat import Attachment
 from presets.storage import explained
-from presets.uploads import Upload
+from presets.uploads import Upload, UploadStore
 from webui.documents.reader import TooLarge
 from webui.documents.refusal import LARGEST_FILE
 from webui.services import Services
@@ -89,9 +90,16 @@ class AttachmentsApi:
             return None
 
 
-async def attachments_of(services: Services, upload_ids: Sequence[str]) -> list[Attachment]:
-    """Return the uploads as a message carries them. Raises NotFound if one is not kept any more."""
-    return [(await services.uploads.get(upload_id)).attachment for upload_id in upload_ids]
+@asynccontextmanager
+async def attached(uploads: UploadStore, given: Sequence[Attachment | str]) -> AsyncIterator[list[Attachment]]:
+    """Return what is to go with a message, uploads named by their ids; these are forgotten once it is on disk.
+
+    Raises NotFound if one is not kept any more.
+    """
+    yield [it if isinstance(it, Attachment) else (await uploads.get(it)).attachment for it in given]
+    for it in given:
+        if isinstance(it, str):
+            await uploads.remove(it)
 
 
 def display_name(name: str) -> str:

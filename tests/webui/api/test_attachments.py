@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from tests.webui.api.serving import Running, config, serving
+from tests.webui.api.test_manage import new_chat, stored
 from webui.api.attachments import LONGEST_NAME, display_name
 from webui.documents.refusal import LARGEST_FILE
 
@@ -121,6 +122,47 @@ def test_names_with_tricks_are_taken_and_only_shown(server: Running, tmp_path: P
 
     assert facts['name'] == 'evil.json'
     assert [path.name for path in kept(server)] == [f'{facts["id"]}.json']
+
+
+def test_an_upload_goes_with_a_message_by_its_id_and_is_not_kept_any_longer(server: Running) -> None:
+    upload = attach(server, b'the text of a file', 'notes.txt').json()
+    chat_id = new_chat(server)
+
+    sent = server.http.post(
+        f'/api/chats/{chat_id}/messages', json={'text': 'what is it?', 'attachments': [upload['id']]}
+    )
+
+    assert sent.status_code == 202
+    message = stored(server, chat_id).messages[sent.json()['id']]
+    assert [(it.id, it.name, it.text) for it in message.attachments] == [
+        (upload['id'], 'notes.txt', 'the text of a file')
+    ]
+    assert kept(server) == []
+
+
+def test_a_message_with_a_file_that_is_gone_is_refused(server: Running) -> None:
+    upload = attach(server, b'the text of a file').json()
+    chat_id = new_chat(server)
+
+    body = {'text': 'what is it?', 'attachments': [upload['id'], '0' * 16]}
+    refused = server.http.post(f'/api/chats/{chat_id}/messages', json=body)
+
+    assert refused.status_code == 404
+    assert stored(server, chat_id).messages == {}
+    assert server.http.get(f'/api/attachments/{upload["id"]}').status_code == 200
+
+
+def test_a_message_may_wait_with_its_files(slow_server: Running) -> None:
+    server, chat_id = slow_server, new_chat(slow_server)
+    server.http.post(f'/api/chats/{chat_id}/messages', json={'text': 'word ' * 40})
+    upload = attach(server, b'the text of a file').json()
+
+    queued = server.http.post(f'/api/chats/{chat_id}/queue', json={'text': '', 'attachments': [upload['id']]})
+
+    assert queued.status_code == 202
+    (waiting,) = stored(server, chat_id).queue
+    assert waiting.attachments[0].text == 'the text of a file'
+    assert kept(server) == []
 
 
 def until(condition: Callable[[], bool]) -> None:
