@@ -11,9 +11,11 @@ from presets.chats import ChatStore
 from presets.models import ModelStore
 from presets.storage import Writer
 from presets.tunings import TuningStore
+from presets.uploads import UploadStore
 from webui.activity import Activity
 from webui.config import AppConfig
 from webui.conversations import Conversations
+from webui.documents.reader import DocumentReader
 from webui.model_host import ModelHost
 from webui.supervisor import CrashReport
 
@@ -60,6 +62,8 @@ class Services:
         self.chats = await ChatStore.open(self.config.chats_dir, self._writer, self.notices.add)
         self.models = await ModelStore.open(self.config.models_file, self._writer, self.notices.add)
         self.tunings = TuningStore.open(self.config.tunings_file, self._writer, self.notices.add)
+        self.uploads = await UploadStore.open(self.config.uploads_dir)
+        self.documents = DocumentReader()
         activity = Activity(self.config.activity_file)
         died_with = activity.take()
         self.host = ModelHost(self.catalog, self.models, activity, self.tunings)

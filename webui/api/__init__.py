@@ -2,6 +2,7 @@
 
 from fastapi import APIRouter
 
+from webui.api.attachments import AttachmentsApi
 from webui.api.embeddings import EmbeddingsApi
 from webui.api.manage import ManageApi
 from webui.api.messages import MessagesApi
@@ -14,7 +15,7 @@ from webui.services import Services
 def create_router(services: Services) -> APIRouter:
     """Collect every path; `services` need not be started before the first request."""
     router = APIRouter()
-    groups = (SystemApi, MetricsApi, ManageApi, MessagesApi, OpenAIApi, EmbeddingsApi)
+    groups = (SystemApi, MetricsApi, ManageApi, MessagesApi, AttachmentsApi, OpenAIApi, EmbeddingsApi)
     for api in [group(services) for group in groups]:
         router.include_router(api.router())
     return router

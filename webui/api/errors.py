@@ -28,6 +28,7 @@ from inference.errors import (
 )
 from presets.errors import DamagedFile, NewerSchema, NotFound, StoreError
 from webui.conversation import ReplyRunning
+from webui.documents.reader import TooLarge, Unreadable
 
 PATHS = ('/api/', '/v1/', '/metrics')
 STATUS: dict[type[Exception], int] = {
@@ -40,6 +41,8 @@ STATUS: dict[type[Exception], int] = {
     InvalidTemplate: 400,
     InvalidRequest: 400,
     ReplyRunning: 409,
+    Unreadable: 422,
+    TooLarge: 413,
     DecodeFailed: 500,
     ModelUnloaded: 503,
     StoreError: 507,
