@@ -7,13 +7,14 @@ from webui.api.manage import ManageApi
 from webui.api.metrics import MetricsApi
 from webui.api.openai import OpenAIApi
 from webui.api.system import SystemApi
+from webui.api.transfer import TransferApi
 from webui.services import Services
 
 
 def create_router(services: Services) -> APIRouter:
     """Collect every path; `services` need not be started before the first request."""
     router = APIRouter()
-    groups = (SystemApi, MetricsApi, ManageApi, OpenAIApi, EmbeddingsApi)
+    groups = (SystemApi, MetricsApi, TransferApi, ManageApi, OpenAIApi, EmbeddingsApi)
     for api in [group(services) for group in groups]:
         router.include_router(api.router())
     return router
