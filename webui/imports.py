@@ -4,7 +4,7 @@ import asyncio
 import secrets
 import shutil
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 
 from presets.chats import ChatStore
@@ -62,7 +62,7 @@ class Imports:
         return self._staged[token]
 
     async def take(
-        self, token: str, places: list[int] | None = None, progress: Progress = lambda done: None
+        self, token: str, places: Collection[int] | None = None, progress: Progress = lambda done: None
     ) -> Summary:
         """Save these entries, or all of them; the files are removed then, whatever happens."""
         staged = self.find(token)
@@ -71,9 +71,7 @@ class Imports:
             raise InvalidImport('There are not that many chats in the file. Choose again what to take.')
         del self._staged[token]
         try:
-            return await take(
-                self._store, staged, list(everything) if places is None else sorted(set(places)), progress
-            )
+            return await take(self._store, staged, everything if places is None else sorted(set(places)), progress)
         finally:
             await asyncio.to_thread(staged.remove)
 

@@ -33,7 +33,7 @@ ENDINGS = {
     'userStopped': 'cancelled', 'maxPredictedTokensReached': 'length', 'contextLengthReached': 'length',
     'failed': 'error', 'modelUnloaded': 'interrupted',
 }  # fmt: skip
-_SECONDS = re.compile(r'([\d.]{1,12}) (second|minute)')
+_DURATION = re.compile(r'(\d{1,6}(?:\.\d{1,6})?) (second|minute)')
 
 
 def recognises(value: Table) -> bool:
@@ -123,10 +123,8 @@ def _take_parts(message: StoredMessage, texts: list[str], content: object) -> in
             case 'text':
                 texts += [text(part.get('text'))] if text(part.get('text')).strip() else []
             case 'file':
-                name = (
-                    line(part.get('name')) or line(part.get('fileIdentifier')) or line(part.get('fileType')) or 'file'
-                )
-                texts.append(f'[{name} not imported]')
+                names = (line(part.get(name)) for name in ('name', 'fileIdentifier', 'fileType'))
+                texts.append(f'[{next(filter(None, names), "file")} not imported]')
                 left_out += 1
             case 'toolCallRequest':
                 call = ToolCall(
@@ -144,11 +142,8 @@ def _take_thinking(message: StoredMessage, step: Table) -> None:
     shown = [table(part) for part in rows(step.get('content')) if table(part).get('isStructural') is not True]
     thought = ''.join(text(part.get('text')) for part in shown).strip()
     message.reasoning = '\n\n'.join(filter(None, [message.reasoning, thought]))
-    if found := _SECONDS.search(text(table(step.get('style')).get('title'))):
-        try:
-            message.reasoning_seconds += float(found[1]) * (60 if found[2] == 'minute' else 1)
-        except ValueError:
-            return  # several dots
+    for amount, unit in _DURATION.findall(text(table(step.get('style')).get('title'))):
+        message.reasoning_seconds += float(amount) * (60 if unit == 'minute' else 1)
 
 
 def _note_numbers(message: StoredMessage, version: Table, steps: list[Table], model: str) -> None:

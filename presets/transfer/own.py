@@ -5,7 +5,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -126,7 +126,7 @@ def _explain(error: ValidationError) -> str:
     return f'{place}: {problem["msg"][:1].lower()}{problem["msg"][1:200]}'
 
 
-def joined(chats: Iterator[bytes]) -> Iterator[bytes]:
+def joined(chats: Iterable[bytes]) -> Iterator[bytes]:
     """Yield a whole file of chats that are lines already."""
     yield opening()
     for place, chat in enumerate(chats):

@@ -1,4 +1,4 @@
-"""A JSON file with chats in it: what there is, and each chat when it is wanted. Everything here is for a worker thread."""
+"""A JSON file with chats in it: what there is, and each chat when it is wanted. All of it is for a worker thread."""
 
 import re
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Files that were given for an import: what is in them, before anything is taken. Everything here is for a worker thread."""
+"""Files that were given for an import: what is in them, before anything is taken. All is for a worker thread."""
 
 import shutil
 from collections.abc import Iterator, Sequence

@@ -31,9 +31,7 @@ class Summary:
     skipped: list[Skipped] = field(default_factory=list)
 
 
-async def take(
-    store: ChatStore, staged: Staged, places: Sequence[int], progress: Progress = lambda done: None
-) -> Summary:
+async def take(store: ChatStore, staged: Staged, places: Sequence[int], progress: Progress) -> Summary:
     """Save the chats of these entries; calls `progress` with how many are done."""
     summary = Summary(skipped=list(staged.skipped))
     known = {chat.id for chat in store.summaries()}
