@@ -5,6 +5,7 @@ import secrets
 import shutil
 import time
 from collections.abc import AsyncIterator, Collection
+from contextlib import suppress
 from pathlib import Path
 
 from presets.chats import ChatStore
@@ -47,7 +48,8 @@ class Imports:
             await _receive(content, path)
             await asyncio.to_thread(staged.add, path, line(name, 100) or 'the file')
         except BaseException:
-            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
             if not staged.entries:
                 self.drop(token)
             raise

@@ -6,6 +6,7 @@ Folders are known by an id alone.
 
 import html
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from inference.chat import ToolCall
@@ -21,7 +22,8 @@ SAMPLING = (
     'presence_penalty', 'frequency_penalty', 'mirostat_tau', 'mirostat_eta',
 )  # fmt: skip
 MIROSTAT = {0: 'off', 1: 'v1', 2: 'v2'}
-_DETAILS = re.compile(r'<details type="(reasoning|tool_calls|code_interpreter)"([^>]*)>(.*?)</details>\s*', re.DOTALL)
+_DETAILS = re.compile(r'<details type="(reasoning|tool_calls|code_interpreter)"([^>]*)>')
+_END = '</details>'
 _SUMMARY = re.compile(r'\s*<summary>[^<]*</summary>\n?')
 _ATTRIBUTE = re.compile(r'(\w+)="([^"]*)"')
 
@@ -96,7 +98,7 @@ def _content(content: object) -> tuple[str, int]:
 def _take_reply(message: StoredMessage, given: Table, models: list[str]) -> None:
     if not message.content.strip():
         _take_output(message, rows(given.get('output')))
-    message.content = _DETAILS.sub(lambda block: _take_block(message, block), message.content).strip()
+    message.content = ''.join(_without_blocks(message, message.content)).strip()
     message.model = line(given.get('model')) or line(given.get('modelName')) or next(iter(models), '')
     message.finish_reason = 'interrupted' if given.get('done') is False else 'stop'
     if error := given.get('error'):
@@ -109,11 +111,25 @@ def _take_reply(message: StoredMessage, given: Table, models: list[str]) -> None
     message.decode = number(usage.get('eval_duration')) / 1e9
 
 
-def _take_block(message: StoredMessage, block: re.Match[str]) -> str:
-    """Move a block of the text to where it belongs; returns what stays in the text."""
-    attributes = {name: html.unescape(value) for name, value in _ATTRIBUTE.findall(block[2])}
-    body = html.unescape(_SUMMARY.sub('', block[3], count=1)).strip()
-    match block[1]:
+def _without_blocks(message: StoredMessage, content: str) -> Iterator[str]:
+    """Yield the text with every block moved to where it belongs."""
+    at = 0
+    while opening := _DETAILS.search(content, at):
+        end = content.find(_END, opening.end())
+        if end < 0:
+            break
+        yield content[at : opening.start()]
+        attributes = {name: html.unescape(value) for name, value in _ATTRIBUTE.findall(opening[2])}
+        body = html.unescape(_SUMMARY.sub('', content[opening.end() : end], count=1)).strip()
+        yield _take_block(message, opening[1], attributes, body)
+        at = end + len(_END)
+        at += len(content[at : at + 2]) - len(content[at : at + 2].lstrip('\n'))
+    yield content[at:]
+
+
+def _take_block(message: StoredMessage, kind: str, attributes: dict[str, str], body: str) -> str:
+    """Move a block to where it belongs; returns what stays in the text."""
+    match kind:
         case 'reasoning':
             lines = [re.sub('^> ?', '', line) for line in body.split('\n')]
             message.reasoning = '\n\n'.join(filter(None, [message.reasoning, '\n'.join(lines).strip()]))

@@ -126,21 +126,10 @@ _TITLE = re.compile(rb'"(?:title|name)"\s*:\s*"([^"\\]{1,200})"')
 
 @contextmanager
 def _mapped(path: Path) -> Iterator[mmap]:
-    with path.open('rb') as file:
-        if not path.stat().st_size:
-            raise ValueError('it is empty')
-        data = mmap(file.fileno(), 0, access=ACCESS_READ)
-    try:
+    if not path.stat().st_size:
+        raise ValueError('it is empty')
+    with path.open('rb') as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
         yield data
-    finally:
-        _close(data)
-
-
-def _close(data: mmap) -> None:
-    try:
-        data.close()
-    except BufferError:  # a match that is still around holds it, and lets it go with itself
-        return
 
 
 def _first_line(error: Exception) -> str:

@@ -83,7 +83,6 @@ class Staged:
             entries += found
             # Exports have other files beside the chats; only those that are chats and cannot be read are told of.
             skipped += failed
-        path.unlink()
         return entries, skipped
 
 
