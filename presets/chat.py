@@ -33,8 +33,9 @@ class Attachment(BaseModel):
 class StoredMessage(BaseModel):
     """One turn; an assistant message without a `finish_reason` is still being written.
 
-    `edited` says that a person changed what the model wrote. `left_out` are the ids of the messages that the model did
-    not see when it wrote this one, because the context was full; `detail` says why it ended if nobody asked for that.
+    Its lists are replaced, never changed in place: what is saved is a shallow copy. `edited` says that a person changed
+    what the model wrote. `left_out` are the ids of the messages that the model did not see when it wrote this one,
+    because the context was full; `detail` says why it ended if nobody asked for that.
     """
 
     model_config = ConfigDict(extra='forbid')
@@ -91,13 +92,43 @@ class Chat(BaseModel):
         return cls()
 
     def path(self) -> list[StoredMessage]:
-        """The messages from the root to the leaf; a missing parent or a circle ends it."""
+        """The messages from the root to the leaf."""
+        return self.path_to(self.leaf)
+
+    def path_to(self, message_id: str | None) -> list[StoredMessage]:
+        """The messages from the root to this one; a missing parent or a circle ends it."""
         path: dict[str, StoredMessage] = {}
-        at = self.leaf
+        at = message_id
         while at in self.messages and at not in path:
             path[at] = self.messages[at]
             at = path[at].parent
         return list(path.values())[::-1]
+
+    def variants(self, message_id: str) -> list[str]:
+        """The ids of all messages with the parent of this one, itself among them, in order of creation."""
+        parent = self.messages[message_id].parent
+        return [message.id for message in self.messages.values() if message.parent == parent]
+
+    def newest_below(self, message_id: str | None) -> str | None:
+        """The end of the branch that goes from this message to the newest below it; from the beginning for None."""
+        newest = {message.parent: message.id for message in self.messages.values()}  # a later one replaces the earlier
+        at, seen = message_id, {message_id}
+        while (below := newest.get(at)) and below not in seen:
+            at = below
+            seen.add(at)
+        return at
+
+    def below(self, message_id: str) -> set[str]:
+        """The ids of this message and of all that follow it on any branch."""
+        children: dict[str | None, list[str]] = {}
+        for message in self.messages.values():
+            children.setdefault(message.parent, []).append(message.id)
+        found, unseen = {message_id}, [message_id]
+        while unseen:
+            new = [child for child in children.get(unseen.pop(), []) if child not in found]
+            found.update(new)
+            unseen += new
+        return found
 
     def left_out(self) -> list[str]:
         """The ids of the messages that the last reply on screen was written without."""
@@ -107,7 +138,11 @@ class Chat(BaseModel):
 
     def append(self, message: StoredMessage) -> None:
         """Add the message below the leaf and make it the leaf."""
-        message.parent = self.leaf
+        self.add(message, self.leaf)
+
+    def add(self, message: StoredMessage, parent: str | None) -> None:
+        """Add the message below `parent`, beside what is there, and make it the leaf."""
+        message.parent = parent
         self.messages[message.id] = message
         self.leaf = message.id
         self.updated = _now()

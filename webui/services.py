@@ -13,7 +13,7 @@ from presets.storage import Writer
 from presets.tunings import TuningStore
 from webui.activity import Activity
 from webui.config import AppConfig
-from webui.conversation import Conversations
+from webui.conversations import Conversations
 from webui.model_host import ModelHost
 from webui.supervisor import CrashReport
 

@@ -14,7 +14,7 @@ from presets.models import ModelStore
 from presets.storage import Writer
 from webui.activity import Activity
 from webui.config import AppConfig
-from webui.conversation import Conversations
+from webui.conversations import Conversations
 from webui.model_host import ModelHost
 from webui.services import Services
 from webui.supervisor import CrashReport

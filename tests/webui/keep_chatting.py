@@ -13,7 +13,7 @@ from presets.chats import ChatStore
 from presets.models import ModelStore
 from presets.storage import Writer
 from webui.activity import Activity
-from webui.conversation import Conversations
+from webui.conversations import Conversations
 from webui.model_host import ModelHost
 
 Said = tuple[str, str, int, float]

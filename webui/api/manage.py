@@ -1,4 +1,4 @@
-"""`/api/…`: the app's own paths, for its page and for scripts."""
+"""`/api/chat/stream`: a reply without a chat, told event by event."""
 
 from dataclasses import asdict
 from typing import Any, assert_never
@@ -19,7 +19,7 @@ from inference.chat import (
     prefill_rate,
 )
 from webui.api.openai_wire import choice_of
-from webui.api.schema import LimitedRoute, NewMessage, StreamRequest, user_of
+from webui.api.schema import LimitedRoute, StreamRequest, user_of
 from webui.api.sse import EventStream, format_event, reply
 from webui.services import Services
 
@@ -33,7 +33,7 @@ NAMES: dict[type[GenerationEvent], str] = {
 
 
 class ManageApi:
-    """Chats, and replies without a chat."""
+    """Replies of which nothing is saved."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -41,15 +41,8 @@ class ManageApi:
     def router(self) -> APIRouter:
         """Return the paths."""
         router = APIRouter(prefix='/api', tags=['Chats'], route_class=LimitedRoute)
-        router.post('/chats/{chat_id}/messages', status_code=202)(self.send)
         router.post('/chat/stream', status_code=200, response_class=EventStream)(self.stream)
         return router
-
-    async def send(self, chat_id: str, body: NewMessage, request: Request) -> dict[str, str]:
-        """Add a message to a saved chat and begin the reply, which the chat's pages show; returns the message's id."""
-        conversation = await self._services.conversations.open(chat_id)
-        message = await conversation.send(body.text, user_of(request))
-        return {'id': message.id}
 
     async def stream(self, body: StreamRequest, request: Request) -> EventStream:
         """Answer a conversation with server-sent events.

@@ -70,12 +70,6 @@ Clean = BeforeValidator(clean)
 Text = Annotated[str, Clean]
 
 
-class NewMessage(BaseModel):
-    """What the user says next in a chat."""
-
-    text: Text
-
-
 class StreamRequest(BaseModel):
     """A conversation to go on with; nothing of it is saved. Fields and their parts are spelled as the engine's own."""
 

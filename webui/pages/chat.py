@@ -206,7 +206,7 @@ class ChatPage:
 
     async def _regenerate(self) -> None:
         assert self._conversation
-        await self._guard(self._conversation.regenerate(self._user))
+        await self._guard(self._conversation.regenerate(user=self._user))
 
     def _notify(self, notice: str) -> None:
         self._toasts.show(notice, error=True)
