@@ -202,9 +202,11 @@ class EchoEngine(Engine):
         text, script = TextStream(sampling.stop), _script(reply.request)
         room = min(sampling.max_tokens or N_CTX, N_CTX - len(reply.prompt))
         reason: FinishReason = 'stop'
+        due = time.perf_counter()
         for delta in islice(script, room):
+            due += self._pause
             if not reply.cancelled:
-                await asyncio.sleep(self._pause)
+                await asyncio.sleep(due - time.perf_counter())
             if reply.cancelled:
                 reason = 'cancelled'
                 break

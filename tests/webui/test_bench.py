@@ -40,6 +40,7 @@ def test_the_engine_is_compared_with_the_plain_loop(
     assert facts['streams'][0]['streams'] == 2
     assert facts['streams'][0]['ratio'] > 0
     assert facts['page']['rendering'] > 0
+    assert facts['stops']['reading_ms'] > 0 and facts['stops']['writing_ms'] > 0
 
 
 def test_what_python_costs_a_token_is_weighed_apart(

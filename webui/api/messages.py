@@ -8,6 +8,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 
 from presets.errors import NotFound
+from webui.api.attachments import attached, resolved
 from webui.api.messages_schema import EditedMessage, InsertedMessage, NewMessage, QueuedChange
 from webui.api.schema import LimitedRoute, user_of
 from webui.conversation import Conversation, Undo
@@ -59,7 +60,8 @@ class MessagesApi:
     async def send(self, chat_id: str, body: NewMessage, request: Request) -> Answer:
         """Add a message and begin the reply; 409 while another reply is written."""
         conversation = await self._open(chat_id)
-        message = await conversation.send(body.text, user_of(request), attachments=body.attachments)
+        async with attached(self._services.uploads, body.attachments) as attachments:
+            message = await conversation.send(body.text, user_of(request), attachments=attachments)
         return {'id': message.id}
 
     async def answer(self, chat_id: str, request: Request) -> Answer:
@@ -90,7 +92,9 @@ class MessagesApi:
     async def edit(self, chat_id: str, message_id: str, body: EditedMessage, request: Request) -> Answer:
         """Put another text beside a message; a message of the user gets a new reply."""
         conversation = await self._open(chat_id)
-        new = await conversation.edit(message_id, body.text, user_of(request), attachments=body.attachments)
+        async with attached(self._services.uploads, body.attachments or ()) as attachments:
+            new_ones = None if body.attachments is None else attachments
+            new = await conversation.edit(message_id, body.text, user_of(request), attachments=new_ones)
         return {'id': new.id}
 
     async def insert(self, chat_id: str, body: InsertedMessage) -> Answer:
@@ -105,7 +109,7 @@ class MessagesApi:
         """
         conversations = self._services.conversations
         conversation = conversations.new() if chat_id == 'new' else await conversations.open(chat_id)
-        use = await conversation.measure(body.text, body.attachments)
+        use = await conversation.measure(body.text, await resolved(self._services.uploads, body.attachments))
         return {**asdict(use), 'total': use.total}
 
     async def delete(self, chat_id: str, message_id: str, below: bool = False) -> Answer:
@@ -141,14 +145,17 @@ class MessagesApi:
     async def enqueue(self, chat_id: str, body: NewMessage, request: Request) -> Answer:
         """Keep a message until the reply has ended; it goes at once if none is written."""
         conversation = await self._open(chat_id)
-        message = await conversation.enqueue(body.text, user_of(request), attachments=body.attachments)
+        async with attached(self._services.uploads, body.attachments) as attachments:
+            message = await conversation.enqueue(body.text, user_of(request), attachments=attachments)
         return {'id': message.id}
 
     async def change_queued(self, chat_id: str, message_id: str, body: QueuedChange) -> Answer:
         """Change a message that waits, or its place."""
         conversation = await self._open(chat_id)
         if body.text is not None or body.attachments is not None:
-            await conversation.edit_queued(message_id, body.text, attachments=body.attachments)
+            async with attached(self._services.uploads, body.attachments or ()) as attachments:
+                new_ones = None if body.attachments is None else attachments
+                await conversation.edit_queued(message_id, body.text, attachments=new_ones)
         if body.place is not None:
             await conversation.move_queued(message_id, body.place)
         return {'id': message_id}

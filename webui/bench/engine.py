@@ -13,12 +13,12 @@ from inference.catalog import ModelFile, starter_model
 from inference.library import default_threads
 from inference.preflight import preflight
 from inference.settings import LoadSettings
-from webui.bench.engine_runs import QUARTERS, Pair, PythonCost, Rates, Runs
+from webui.bench.engine_runs import QUARTERS, Pair, PythonCost, Rates, Runs, Stops
 from webui.bench.options import find_model, numbers
 from webui.bench.report import Cell, Report, Target
 
 LEAST_RATIO, LEAST_BESIDE_PAGE = 0.97, 0.8
-MOST_PYTHON_MS, MOST_GROWTH = 0.15, 1.25
+MOST_PYTHON_MS, MOST_GROWTH, MOST_STOP_MS = 0.15, 1.25, 50
 QUICK = {'prompts': (512,), 'contexts': (64,), 'streams': (4,), 'long': 256, 'repeat': 1}
 
 
@@ -29,6 +29,7 @@ class Found:
     pairs: dict[int, list[Pair]]
     streams: dict[int, list[Rates]]
     page: list[Rates] = field(default_factory=list)
+    stops: list[Stops] = field(default_factory=list)
     long: list[tuple[Pair, PythonCost]] = field(default_factory=list)
 
 
@@ -70,6 +71,7 @@ async def _compare(options: argparse.Namespace) -> Report:
             found.streams[count].append(await runs.streams(count, options.tokens))
         _say(f'Run {number} of {options.repeat}: a page renders {options.messages:,} messages')
         found.page.append(await runs.page(options.messages, 3 * options.tokens))
+        found.stops.append(await runs.stops(max(options.prompts)))
     _say(f'Reply of {options.long:,} tokens')
     found.long.append(await runs.long(min(sizes), options.long))
     return _report(options, model, found)
@@ -80,7 +82,7 @@ def _report(options: argparse.Namespace, model: ModelFile, found: Found) -> Repo
     decode = [_decode(size, found.pairs[size]) for size in options.contexts]
     streams = [_streams(count, found.streams[count]) for count in options.streams]
     page, flatness, python = _page(found.page), _flatness(found.long[0][0]), _python(found.long[0][1])
-    long = flatness['completion_tokens']
+    long, stops = flatness['completion_tokens'], _stops(found.stops)
     return Report(
         name='engine',
         title=f'{model.name}, {options.threads} threads, median of {options.repeat}',
@@ -92,6 +94,8 @@ def _report(options: argparse.Namespace, model: ModelFile, found: Found) -> Repo
             *_quarters(f'of {long:,} (ms/token)', flatness['engine_ms'], flatness['plain_ms']),
             ['decode while a page renders, against alone (tok/s)', page['rendering'], '', '', page['ratio']],
             *_python_rows(python),
+            ['stop while a prompt is read (ms)', stops['reading_ms'], '', '', ''],
+            ['stop while a reply is written (ms)', stops['writing_ms'], '', '', ''],
         ],
         facts={
             'model': model.id,
@@ -103,8 +107,12 @@ def _report(options: argparse.Namespace, model: ModelFile, found: Found) -> Repo
             'page': page,
             'flatness': flatness,
             'python': python,
+            'stops': stops,
         },
-        targets=_targets(prefill, decode, streams, page, python),
+        targets=[
+            *_targets(prefill, decode, streams, page, python),
+            Target(text=f'a stop in a prompt takes <= {MOST_STOP_MS} ms', met=stops['reading_ms'] <= MOST_STOP_MS),
+        ],
         notes=[
             'The engine is measured where its tokens arrive: template, tokenizer, queue, thread and text included.',
             'Python is the CPU time of the engine thread outside of the library, and of the event loop.',
@@ -174,6 +182,12 @@ def _page(rates: list[Rates]) -> dict[str, Any]:
         'alone': _median(one.other for one in rates),
         'ratio': _median(one.engine / one.other for one in rates),
     }
+
+
+def _stops(stops: list[Stops]) -> dict[str, Any]:
+    """Return the longest milliseconds."""
+    reading, writing = max(stop.reading for stop in stops), max(stop.writing for stop in stops)
+    return {'reading_ms': round(1000 * reading, 2), 'writing_ms': round(1000 * writing, 2)}
 
 
 def _flatness(pair: Pair) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The runs of `bench engine`: the same work for the engine and for the plain loop, one after the other."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing
@@ -12,7 +13,7 @@ from typing import TypeVar
 from inference.baseline import LibraryClock, PlainLoop, PlainModel, library_clock
 from inference.benchmark import Measurement, measure, measure_streams, per_token, total_rate
 from inference.catalog import ModelFile
-from inference.chat import GenerationRequest, Message
+from inference.chat import GenerationEvent, GenerationRequest, Message, PromptProgress, TextDelta
 from inference.llama import LlamaEngine
 from inference.settings import LoadSettings, SamplingSettings
 from webui.bench.stream import SECTION
@@ -25,6 +26,8 @@ SEEDS = range(1, 9)
 AT_ONCE = 60
 """Messages that the page renders before it lets others have the event loop."""
 WARM_UP_TOKENS, STREAM_PROMPT = 8, 64
+STOP_AFTER = 0.2
+"""Seconds after a piece of the prompt, so that the next one is being computed."""
 QUARTERS = ((0, 0.25), (0.75, 1))
 Words = Callable[[int], list[int]]
 """Makes a prompt of so many tokens."""
@@ -59,6 +62,14 @@ class Rates:
 
     engine: float
     other: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stops:
+    """Seconds from `cancel` to the end of the reply: while the prompt was read, and while the reply was written."""
+
+    reading: float
+    writing: float
 
 
 class Runs:
@@ -108,6 +119,14 @@ class Runs:
                 rendering.cancel()
         return Rates(engine=_engine_rate(busy), other=_engine_rate(quiet))
 
+    async def stops(self, size: int) -> Stops:
+        """Stop one reply in the middle of a batch of its prompt, and one in the middle of its text."""
+        async with self._engine() as engine:
+            long = await _prompt(engine, size)
+            reading = await _stop(engine, _request(f'First. {long}', WARM_UP_TOKENS), PromptProgress)
+            writing = await _stop(engine, _request(TALK, size), TextDelta)
+        return Stops(reading=reading, writing=writing)
+
     @asynccontextmanager
     async def _engine(self, *, n_slots: int = 1) -> AsyncIterator[LlamaEngine]:
         engine = await LlamaEngine.load(self._model, self._settings.model_copy(update={'n_slots': n_slots}))
@@ -140,6 +159,19 @@ async def _prompt(engine: LlamaEngine, size: int) -> str:
     while words and (excess := await engine.count_tokens(_with_filler(words)) - wanted) > 0:
         del words[-max(1, excess // 16) :]  # no word has more tokens than that
     return _with_filler(words)
+
+
+async def _stop(engine: LlamaEngine, request: GenerationRequest, when: type[GenerationEvent]) -> float:
+    """Cancel a little after something new was computed; return the seconds until the reply has ended."""
+    cancelled = 0.0
+    async with engine.generate(request) as generation:
+        async for event in generation:
+            begun = not isinstance(event, PromptProgress) or event.cached < event.done < event.total
+            if isinstance(event, when) and begun and not cancelled:
+                await asyncio.sleep(STOP_AFTER)
+                cancelled = time.perf_counter()
+                generation.cancel()
+    return time.perf_counter() - cancelled
 
 
 def _with_filler(words: Sequence[str]) -> str:
