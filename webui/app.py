@@ -3,6 +3,7 @@
 import os
 import sys
 from pathlib import Path
+from urllib.parse import urlencode
 
 from loguru import logger
 from nicegui import app, ui
@@ -16,7 +17,7 @@ from webui.services import Services
 from webui.supervisor import CrashReport
 
 STATIC = Path(__file__).parent / 'static'
-STYLES = ('theme.css', 'app.css', 'markdown.css')
+STYLES = ('theme.css', 'app.css', 'messages.css', 'markdown.css')
 SCRIPTS = ('page.js', 'copy.js')
 RECONNECT_SECONDS = 30.0
 """How long a tab may be offline and still go on where it was."""
@@ -59,10 +60,10 @@ def create(services: Services) -> None:
 
     @ui.page('/')
     @ui.page('/c/{chat_id}')
-    async def chat(chat_id: str = '') -> None:
+    async def chat(chat_id: str = '', message: str = '') -> None:
         ui.add_head_html(f'<style>{FIRST_PAINT[stored_theme()]}</style>')
         page = ChatPage(services)
-        await page.visit(f'/c/{chat_id}' if chat_id else '/')
+        await page.visit(f'/c/{chat_id}?{urlencode({"message": message})}' if chat_id else '/')
 
 
 def _head() -> str:
