@@ -3,6 +3,7 @@
 import os
 import sys
 from pathlib import Path
+from urllib.parse import urlencode
 
 from loguru import logger
 from nicegui import app, ui
@@ -17,7 +18,7 @@ from webui.services import Services
 from webui.supervisor import CrashReport
 
 STATIC = Path(__file__).parent / 'static'
-STYLES = ('theme.css', 'app.css', 'markdown.css', 'palette.css')
+STYLES = ('theme.css', 'app.css', 'messages.css', 'markdown.css', 'palette.css')
 SCRIPTS = ('page.js', 'focus.js', 'copy.js')
 RECONNECT_SECONDS = 30.0
 """How long a tab may be offline and still go on where it was."""
@@ -57,10 +58,10 @@ def create(services: Services) -> None:
 
     @ui.page('/')
     @ui.page('/c/{chat_id}')
-    async def chat(request: Request, chat_id: str = '') -> None:
+    async def chat(request: Request, chat_id: str = '', message: str = '') -> None:
         welcome(request)
         page = ChatPage(services)
-        await page.visit(f'/c/{chat_id}' if chat_id else '/')
+        await page.visit(f'/c/{chat_id}?{urlencode({"message": message})}' if chat_id else '/')
 
 
 def _head() -> str:
