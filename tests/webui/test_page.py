@@ -23,6 +23,7 @@ from presets.errors import StoreError
 from tests import tiny_models as tiny
 from tests.tiny_encoders import write_encoder, write_reranker
 from tests.webui.conftest import app_config
+from tests.webui.test_model_host import HUGE, write_huge
 from webui.app import create
 from webui.conversation import Conversation
 from webui.services import Services
@@ -580,6 +581,23 @@ async def test_models_that_cannot_write_are_shown_but_not_offered(tmp_path: Path
         assert 'for embeddings' in rows['embed'] and not rows['embed'].endswith('Load')
         assert 'ranks documents' in rows['rank'] and not rows['rank'].endswith('Load')
         assert rows['chat'].endswith('Load')
+
+
+@pytest.mark.usefixtures('simulation')
+async def test_a_model_that_does_not_fit_can_be_loaded_anyway_and_what_failed_tried_again(tmp_path: Path) -> None:
+    (tmp_path / 'models').mkdir()
+    write_huge(tmp_path / 'models' / 'huge.gguf')
+    async with tab_of(tmp_path, 'none') as tab:
+        tab.services.host.load('huge', HUGE)
+        await tab.until(lambda: tab.parts('insist'))
+        assert tab.parts('retry') == []
+
+        tab.click('Load anyway')
+        await tab.until(lambda: tab.parts('retry'))
+        assert 'llama.cpp could not load huge.gguf' in tab.texts('toast-error')[0]
+        tab.click('Try again')
+        assert tab.services.host.state.is_busy
+        await tab.until(lambda: tab.parts('retry'))
 
 
 # The list of chats

@@ -7,6 +7,7 @@ from webui.api.embeddings import EmbeddingsApi
 from webui.api.manage import ManageApi
 from webui.api.messages import MessagesApi
 from webui.api.metrics import MetricsApi
+from webui.api.models import ModelsApi
 from webui.api.openai import OpenAIApi
 from webui.api.system import SystemApi
 from webui.api.transfer import TransferApi
@@ -19,6 +20,7 @@ def create_router(services: Services) -> APIRouter:
     groups = (
         SystemApi,
         MetricsApi,
+        ModelsApi,
         TransferApi,
         ManageApi,
         MessagesApi,

@@ -11,6 +11,7 @@ from inference.errors import InferenceError
 from inference.settings import LoadSettings, SamplingSettings, describe
 from webui.components.controls import Handler, icon_button, info_button, text_button
 from webui.components.keyboard import Keyboard
+from webui.components.model_picker import LoadProblem
 from webui.components.preferences_form import PreferencesForm
 from webui.components.region import Region
 from webui.components.settings_form import SettingsForm
@@ -44,9 +45,11 @@ class SettingsDrawer(Region):
                 _section('settings.you')
                 ui.label(say('settings.you_note')).classes('settings-note')
                 PreferencesForm(keyboard)
+            LoadProblem(services)
             self._draw_reload_bar()
         self._follow_model()
         services.host.changed.subscribe(self._follow_model)
+        services.host.adjusted.subscribe(self._follow_adjustment)
 
     def show(self, conversation: Conversation) -> None:
         """Show the settings of another chat."""
@@ -94,6 +97,11 @@ class SettingsDrawer(Region):
         with self._model:
             self._load = SettingsForm(LoadSettings(), self._set_load, self._maxima(model_id))
         self._settle(self._services.host.load_settings(model_id))
+
+    def _follow_adjustment(self) -> None:
+        """Show what was changed on another page or by a program, unless something waits here."""
+        if not self._bar.visible:
+            self._follow_model()
 
     def _maxima(self, model_id: str) -> dict[str, float]:
         """Return bounds that this machine and model set."""
