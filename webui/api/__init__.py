@@ -15,11 +15,7 @@ from webui.services import Services
 def create_router(services: Services) -> APIRouter:
     """Collect every path; `services` need not be started before the first request."""
     router = APIRouter()
-<<<<<<< HEAD
-    groups = (SystemApi, MetricsApi, TransferApi, ManageApi, OpenAIApi, EmbeddingsApi)
-=======
-    groups = (SystemApi, MetricsApi, ManageApi, MessagesApi, OpenAIApi, EmbeddingsApi)
->>>>>>> main
+    groups = (SystemApi, MetricsApi, TransferApi, ManageApi, MessagesApi, OpenAIApi, EmbeddingsApi)
     for api in [group(services) for group in groups]:
         router.include_router(api.router())
     return router

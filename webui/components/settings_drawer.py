@@ -12,6 +12,7 @@ from inference.settings import LoadSettings, SamplingSettings, describe
 from webui.components.controls import Handler, icon_button, info_button, text_button
 from webui.components.region import Region
 from webui.components.settings_form import SettingsForm
+from webui.components.transfer import TransferDialog
 from webui.conversation import Conversation
 from webui.services import Services
 
@@ -32,7 +33,7 @@ LIVE = {setting.name for setting in describe(LoadSettings) if not setting.needs_
 class SettingsDrawer(Region):
     """What belongs to the chat applies at once, load settings wait in a bar with one button if they need a reload."""
 
-    def __init__(self, services: Services, *, on_close: Handler, dark: ui.dark_mode) -> None:
+    def __init__(self, services: Services, transfer: TransferDialog, *, on_close: Handler, dark: ui.dark_mode) -> None:
         super().__init__()
         self._services = services
         self._conversation: Conversation | None = None
@@ -49,6 +50,7 @@ class SettingsDrawer(Region):
                 ui.label('What needs a reload waits for the button below.').classes('settings-note')
                 self._model = ui.element('div')
                 self._draw_theme(dark)
+                transfer.draw_settings()
             self._draw_reload_bar()
         self._follow_model()
         services.host.changed.subscribe(self._follow_model)

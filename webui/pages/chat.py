@@ -16,6 +16,7 @@ from webui.components.model_picker import ModelCard, ModelPicker
 from webui.components.region import Region
 from webui.components.settings_drawer import THEMES, SettingsDrawer, stored_theme
 from webui.components.transcript import Transcript
+from webui.components.transfer import TransferDialog
 from webui.conversation import Conversation
 from webui.services import Services
 
@@ -57,7 +58,8 @@ class ChatPage:
         with ui.left_drawer(bordered=True).props('width=272 breakpoint=899') as self._sidebar:
             self._build_sidebar()
         with ui.right_drawer(value=False, bordered=True).props('width=352 breakpoint=899') as self._settings:
-            self._drawer = SettingsDrawer(self._services, on_close=self._settings.hide, dark=dark)
+            self._transfer = TransferDialog(self._services)
+            self._drawer = SettingsDrawer(self._services, self._transfer, on_close=self._settings.hide, dark=dark)
         with ui.element('main').classes('page'):
             self._build_top_line()
             self._banner = Region()
