@@ -160,4 +160,5 @@ def _sources(entries: Sequence[Entry]) -> str:
     """Return which apps the chats come from."""
     counts = Counter(entry.source for entry in entries)
     named = [(say(f'transfer.source_{source}'), count) for source, count in counts.most_common()]
-    return named[0][0] if len(named) == 1 else ', '.join(f'{name}: {count:,}' for name, count in named)
+    names = [name if len(named) == 1 else f'{name} ({count:,})' for name, count in named]
+    return say('transfer.sources', sources=', '.join(names))
