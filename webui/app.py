@@ -18,7 +18,7 @@ from webui.services import Services
 from webui.supervisor import CrashReport
 
 STATIC = Path(__file__).parent / 'static'
-STYLES = ('theme.css', 'app.css', 'messages.css', 'markdown.css', 'palette.css')
+STYLES = ('theme.css', 'app.css', 'messages.css', 'markdown.css', 'palette.css', 'transfer.css')
 SCRIPTS = ('page.js', 'focus.js', 'copy.js')
 RECONNECT_SECONDS = 30.0
 """How long a tab may be offline and still go on where it was."""

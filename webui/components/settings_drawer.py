@@ -15,6 +15,7 @@ from webui.components.model_picker import LoadProblem
 from webui.components.preferences_form import PreferencesForm
 from webui.components.region import Region
 from webui.components.settings_form import SettingsForm
+from webui.components.transfer import TransferDialog
 from webui.conversation import Conversation
 from webui.services import Services
 from webui.words import say
@@ -26,7 +27,7 @@ LIVE = {setting.name for setting in describe(LoadSettings) if not setting.needs_
 class SettingsDrawer(Region):
     """What belongs to the chat applies at once, load settings wait in a bar with one button if they need a reload."""
 
-    def __init__(self, services: Services, *, on_close: Handler, keyboard: Keyboard) -> None:
+    def __init__(self, services: Services, transfer: TransferDialog, *, on_close: Handler, keyboard: Keyboard) -> None:
         super().__init__()
         self._services = services
         self._conversation: Conversation | None = None
@@ -45,6 +46,7 @@ class SettingsDrawer(Region):
                 _section('settings.you')
                 ui.label(say('settings.you_note')).classes('settings-note')
                 PreferencesForm(keyboard)
+                transfer.draw_settings()
             LoadProblem(services)
             self._draw_reload_bar()
         self._follow_model()

@@ -19,6 +19,7 @@ from webui.components.palette import ChatSource, CommandSource, ModelSource, Pal
 from webui.components.region import Region
 from webui.components.settings_drawer import SettingsDrawer
 from webui.components.transcript import Place, Transcript
+from webui.components.transfer import TransferDialog
 from webui.conversation import Conversation
 from webui.pages.message_commands import MessageCommands
 from webui.pages.reading_places import ReadingPlaces
@@ -68,7 +69,10 @@ class ChatPage:
             self._build_sidebar()
         follow_focus(self._sidebar, 'left')
         with ui.right_drawer(value=False, bordered=True).props('width=352 breakpoint=899') as self._settings:
-            self._drawer = SettingsDrawer(self._services, on_close=self._settings.hide, keyboard=self._keyboard)
+            self._transfer = TransferDialog(self._services)
+            self._drawer = SettingsDrawer(
+                self._services, self._transfer, on_close=self._settings.hide, keyboard=self._keyboard
+            )
         follow_focus(self._settings, 'right')
         with ui.element('main').classes('page'):
             self._build_top_line()
