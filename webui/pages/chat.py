@@ -10,7 +10,8 @@ from presets.chat import ChatSummary, StoredMessage
 from presets.errors import StoreError
 from webui.components.chat_list import ChatList
 from webui.components.composer import Composer
-from webui.components.controls import Toasts, icon_button, set_class, text_button
+from webui.components.controls import Toasts, icon_button, text_button
+from webui.components.gauge import Gauge
 from webui.components.message import Actions
 from webui.components.model_picker import ModelCard, ModelPicker
 from webui.components.region import Region
@@ -22,8 +23,6 @@ from webui.services import Services
 HINT = 'Enter sends, Shift+Enter starts a new line'
 HINT_SECONDS = 0.5
 """How often the live rate changes: a number that flickers cannot be read."""
-TIGHT = 0.9
-"""The share of the context from which on the gauge warns."""
 
 
 class ChatPage:
@@ -64,7 +63,13 @@ class ChatPage:
             actions = Actions(copy=self._copy, regenerate=self._regenerate, open_settings=self._settings.show)
             self._transcript = Transcript(self._services, actions, on_starter=self._suggest)
             with Region().classes('composer-part'):
-                self._composer = Composer(self._stop)
+                self._composer = Composer(
+                    self._services,
+                    on_stop=self._stop,
+                    on_measured=self._gauge.show,
+                    on_context=self._gauge.open,
+                    on_edit_last=lambda: self._command('edit-last'),
+                )
                 with Region():
                     self._hint = ui.label(HINT).classes('composer-hint').props('data-testid=hint')
         self._toasts = Toasts()
@@ -90,15 +95,8 @@ class ChatPage:
                 self._title.props('aria-label="Title of the chat"')
             ModelPicker(self._services)
             with ui.element('div').classes('right-part'):
-                self._build_gauge()
+                self._gauge = Gauge(self._services)
                 icon_button('tune', 'Settings', self._settings.toggle, key='Ctrl+,', testid='settings-toggle')
-
-    def _build_gauge(self) -> None:
-        with Region().classes('gauge').props('data-testid=context-gauge') as self._gauge:
-            ui.tooltip('How much of the context this conversation fills')
-            self._gauge_text = ui.label().classes('gauge-text')
-            with ui.element('div').classes('gauge-bar') as self._gauge_bar:
-                self._gauge_fill = ui.element('div')
 
     # Following a conversation
 
@@ -115,19 +113,18 @@ class ChatPage:
         conversation.added.subscribe(self._name_address)
         self._transcript.show(conversation)
         self._drawer.show(conversation)
+        self._composer.show(conversation)
+        self._gauge.follow(conversation)
         self._show_state()
 
     def _show_state(self) -> None:
         conversation = self._conversation
         assert conversation
         chat = conversation.chat
-        self._composer.show(chat.id, chat.id if chat.messages else 'new')
-        self._composer.set_running(conversation.is_running)
         self._title.set_value(chat.display_title if chat.messages else '')
         self._list.select(chat.id)
         if not conversation.is_running:
             self._hint.set_text(HINT)
-        self._show_gauge()
         self._show_problem()
 
     def _show_rate(self, message: StoredMessage, text: str) -> None:
@@ -135,17 +132,6 @@ class ChatPage:
         if time.monotonic() - self._hinted_at >= HINT_SECONDS:
             self._hinted_at = time.monotonic()
             self._hint.set_text(f'{self._conversation.rate:.1f} tok/s · {self._conversation.tokens:,} tokens')
-
-    def _show_gauge(self) -> None:
-        assert self._conversation
-        engine = self._services.host.engine
-        replies = [message for message in self._conversation.chat.path() if message.prompt_tokens]
-        self._gauge.set_visibility(bool(engine and replies))
-        if engine and replies:
-            used, n_ctx = replies[-1].prompt_tokens + replies[-1].completion_tokens, engine.info.n_ctx
-            self._gauge_text.set_text(f'{used:,} / {n_ctx:,}')
-            self._gauge_fill.style(f'width: {min(1, used / n_ctx):.1%}')
-            set_class(self._gauge_bar, 'tight', used > TIGHT * n_ctx)
 
     def _show_problem(self) -> None:
         conversation = self._conversation
