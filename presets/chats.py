@@ -3,7 +3,7 @@
 import asyncio
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -70,6 +70,14 @@ class ChatStore:
             chat.mark_interrupted()
         return chat
 
+    async def add(self, chats: Iterable[Chat]) -> dict[str, StoreError]:
+        """Save new chats that nobody else holds, without work on the event loop; returns what failed, by id."""
+        return await self._writer.run(self._add_on_writer, chats)
+
+    async def in_trash(self, chat_ids: Iterable[str]) -> set[str]:
+        """Which of these lie in the trash."""
+        return await self._writer.run(self._in_trash_on_writer, chat_ids)
+
     async def save(self, chat: Chat) -> None:
         """Put the chat on disk as it is now; saves arrive there in the order of their calls."""
         _check(chat.id)
@@ -133,6 +141,21 @@ class ChatStore:
         if chat is None:
             raise NotFound('There is no such chat (any more). Look for it in the list or in the trash.')
         return chat
+
+    def _add_on_writer(self, chats: Iterable[Chat]) -> dict[str, StoreError]:
+        failed: dict[str, StoreError] = {}
+        for chat in chats:
+            try:
+                _check(chat.id)
+                self._save_on_writer(_to_tables(chat), ChatSummary.of(chat))
+            except StoreError as error:
+                failed[chat.id] = error
+        return failed
+
+    def _in_trash_on_writer(self, chat_ids: Iterable[str]) -> set[str]:
+        trash = self._folder / 'trash'
+        with explained(trash, 'read'):
+            return {chat_id for chat_id in chat_ids if (trash / f'{chat_id}.json').exists()}
 
     def _save_on_writer(self, tables: Tables, summary: ChatSummary) -> None:
         file = self._database(summary.id).file
@@ -208,9 +231,13 @@ class ChatStore:
         return self._folder / f'{chat_id}.json'
 
 
+def is_valid_id(chat_id: str) -> bool:
+    """Whether a chat may have this id: nothing but a plain name becomes part of a path."""
+    return _ID.fullmatch(chat_id) is not None
+
+
 def _check(chat_id: str) -> None:
-    """An id may come from a URL: nothing but a plain name becomes part of a path."""
-    if not _ID.fullmatch(chat_id):
+    if not is_valid_id(chat_id):  # an id may come from a URL
         raise NotFound('There is no such chat. Look for it in the list.')
 
 

@@ -26,7 +26,7 @@ from inference.errors import (
     ModelUnloaded,
     NoModelLoaded,
 )
-from presets.errors import DamagedFile, NewerSchema, NotFound, StoreError
+from presets.errors import DamagedFile, InvalidImport, NewerSchema, NotFound, StoreError
 from webui.conversation import ReplyRunning
 from webui.documents.reader import TooLarge, Unreadable
 
@@ -49,6 +49,7 @@ STATUS: dict[type[Exception], int] = {
     NotFound: 404,
     NewerSchema: 500,
     DamagedFile: 500,
+    InvalidImport: 422,
 }
 CODES = {400: 'invalid_request', 404: 'not_found', 405: 'method_not_allowed', 413: 'body_too_large'}
 RETRY_SECONDS = '5'

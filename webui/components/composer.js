@@ -16,7 +16,7 @@ export default {
         <span>{{ words.pasted }}</span>
         <button type="button" class="composer-link" data-testid="paste-undo" @click="unpaste">{{ words.pasted_undo }}</button>
       </div>
-      <div class="composer" :class="{ busy }">
+      <div class="composer">
         <ul v-if="failures.length" class="failed-files">
           <li v-for="file in failures" :key="file.key" role="alert" data-testid="attachment-error">
             <span><b>{{ file.name }}</b> {{ file.error }}</span>
@@ -41,7 +41,7 @@ export default {
           </button>
           <input ref="files" type="file" multiple hidden data-testid="attach-input" @change="choose">
           <textarea ref="text" rows="1" data-testid="composer" :aria-label="words.message" :placeholder="words.placeholder"
-            v-model="draft" @input="changed" @keydown="key" @page-command="command" @paste="paste"></textarea>
+            v-model="draft" @input="changed" @page-command="command" @paste="paste"></textarea>
           <span v-if="draftTokens && draft" class="draft-tokens" data-testid="draft-tokens">{{ draftTokens }}</span>
           <button v-if="running" type="button" class="composer-button stop" data-testid="stop" :aria-label="words.stop"
             :title="words.stop" @click="$emit('stop')">
@@ -58,9 +58,9 @@ export default {
     </div>`,
   props: {
     chatId: String, draftKey: String, running: Boolean, words: Object, limits: Object, model: String,
-    subject: String, warning: String, draftTokens: String, sendKey: { type: String, default: 'enter' },
+    subject: String, warning: String, draftTokens: String,
   },
-  emits: ['stop', 'context', 'measured', 'edit-last'],
+  emits: ['stop', 'context', 'measured'],
   data: () => ({ draft: '', files: [], error: '', sending: false, over: false, pasted: null, announced: '' }),
   computed: {
     sound() {
@@ -77,9 +77,6 @@ export default {
     },
     isWritten() {
       return this.sound.length > 0 || /\S/.test(this.draft);
-    },
-    busy() {
-      return this.over;
     },
     sendName() {
       return this.running ? this.words.queue : this.words.send;
@@ -108,21 +105,9 @@ export default {
   methods: {
     // Writing
 
-    key(event) {
-      const composing = event.isComposing || event.keyCode === 229;
-      if (event.key === 'ArrowUp' && !this.draft && !this.files.length && !event.shiftKey) {
-        event.preventDefault();
-        this.$emit('edit-last');
-      }
-      if (event.key !== 'Enter' || event.shiftKey || event.altKey || composing) return;
-      if (this.sendKey === 'ctrl-enter' && !event.ctrlKey && !event.metaKey) return;
-      event.preventDefault();
-      this.send();
-    },
     command(event) {
-      if (event.detail !== 'send') return;
-      event.preventDefault();
-      this.send();
+      if (event.detail === 'send' || (event.detail === 'edit-last' && this.files.length)) event.preventDefault();
+      if (event.detail === 'send') this.send();
     },
     changed() {
       this.error = '';

@@ -5,12 +5,14 @@ from collections.abc import Callable
 from nicegui import events, ui
 from pydantic import ValidationError
 
+from webui.components.controls import with_keys
 from webui.components.gauge import ContextUse
 from webui.conversation import Conversation
 from webui.documents.reader import REASONS, refusal
 from webui.documents.refusal import LARGEST_FILE
 from webui.services import Services
 from webui.words import FALLBACK, catalogue, say
+from webui.words.formats import number
 
 MOST_FILES = 20
 LONG_PASTE = 8000
@@ -32,7 +34,6 @@ class Composer(ui.element, component='composer.js'):
         on_stop: Callable[[], None],
         on_measured: Callable[[ContextUse], None],
         on_context: Callable[[], None],
-        on_edit_last: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__()
         self._services, self._on_measured = services, on_measured
@@ -40,11 +41,9 @@ class Composer(ui.element, component='composer.js'):
         self._props.update(
             words=_words(),
             limits={'largest': LARGEST_FILE, 'most': MOST_FILES, 'paste': LONG_PASTE},
-            sendKey='enter',
         )
         self.on('stop', on_stop, args=[])
         self.on('context', on_context, args=[])
-        self.on('edit-last', on_edit_last, args=[])
         self.on('measured', self._take)
         services.host.changed.subscribe(self._follow)
         services.host.adjusted.subscribe(self._follow)
@@ -90,7 +89,7 @@ class Composer(ui.element, component='composer.js'):
         except ValidationError:
             return  # a page from before an update
         self._on_measured(use)
-        tokens = say(f'attachment.tokens_{"one" if use.draft == 1 else "other"}', n=f'{use.draft:,}')
+        tokens = say(f'attachment.tokens_{"one" if use.draft == 1 else "other"}', n=number(use.draft))
         self._set(warning=self._warning(use), draftTokens=tokens if use.draft else '')
 
     def _warning(self, use: ContextUse) -> str:
@@ -98,10 +97,10 @@ class Composer(ui.element, component='composer.js'):
         if use.used >= use.n_ctx:
             may_roll = self._conversation.chat.overflow == 'stop' and bool(use.history)
             key = 'composer.too_long_policy' if may_roll else 'composer.too_long'
-            return say(key, tokens=f'{use.used:,}', n_ctx=f'{use.n_ctx:,}')
+            return say(key, tokens=number(use.used), n_ctx=number(use.n_ctx))
         if use.left_out:
             return say('composer.left_out', n=len(use.left_out))
-        return say('composer.tight', room=f'{use.room:,}') if use.room < LITTLE_ROOM * use.n_ctx else ''
+        return say('composer.tight', room=number(use.room)) if use.room < LITTLE_ROOM * use.n_ctx else ''
 
     def _set(self, **values: object) -> None:
         if any(self._props.get(name) != value for name, value in values.items()):
@@ -115,6 +114,7 @@ def _words() -> dict[str, str]:
     texts = {key: say(f'{part}.{key}') for part, _, key in names if part == 'attachment'}
     texts |= {key: say(f'composer.{key}') for key in SAID_BY_SCRIPT}
     texts |= {f'refused_{why}': refusal(why) for why in REASONS}
+    texts['stop'] = with_keys(texts['stop'], 'stop')
     return {**texts, 'refused_too_many': say('attachment.refused_too_many', most=MOST_FILES)}
 
 

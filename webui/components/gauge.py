@@ -6,11 +6,13 @@ from nicegui import events, ui
 from pydantic import BaseModel, Field
 
 from inference.chat import Overflow
+from inference.engine import Engine
 from webui.components.controls import set_class
 from webui.components.region import Region
 from webui.conversation import Conversation
 from webui.services import Services
 from webui.words import say
+from webui.words.formats import number
 
 TIGHT = 0.9
 """The share of the context from which on the gauge warns."""
@@ -45,6 +47,7 @@ class Gauge(Region):
         super().__init__()
         self._services = services
         self._conversation: Conversation | None = None
+        self._engine: Engine | None = None
         self.classes('gauge')
         with self:
             with ui.button(color=None).props('flat dense data-testid=context-gauge') as self._button:
@@ -70,7 +73,7 @@ class Gauge(Region):
 
     def show(self, use: ContextUse) -> None:
         """Show what was measured."""
-        used, n_ctx = f'{use.used:,}', f'{use.n_ctx:,}'
+        used, n_ctx = number(use.used), number(use.n_ctx)
         self._label.set_text(f'{used} / {n_ctx}')
         self._button.props['aria-label'] = say('gauge.name', used=used, n_ctx=n_ctx)
         self._total.set_text(say('gauge.used', used=used, n_ctx=n_ctx))
@@ -78,11 +81,11 @@ class Gauge(Region):
         set_class(self._button, 'tight', use.used > TIGHT * use.n_ctx)
         for part in PARTS:
             tokens: int = getattr(use, part)
-            self._counts[part].set_text(f'{tokens:,}')
+            self._counts[part].set_text(number(tokens))
             self._shares[part].style(f'width: {tokens / max(use.n_ctx, use.used):.2%}')
         over = use.used - use.n_ctx
         self._room_name.set_text(say('gauge.over' if over > 0 else 'gauge.room'))
-        self._counts['room'].set_text(f'{max(over, use.room):,}')
+        self._counts['room'].set_text(number(max(over, use.room)))
         self._left_out.set_text(say('gauge.left_out', n=len(use.left_out)))
         self._left_out.set_visibility(bool(use.left_out))
 
@@ -117,15 +120,19 @@ class Gauge(Region):
         return name
 
     def _draw_policy(self) -> None:
-        ui.label(say('gauge.policy')).classes('name').props('id=gauge-policy')
-        names = {policy: say(f'gauge.{policy}') for policy in get_args(Overflow)}
+        ui.label(say('settings.overflow')).classes('name').props('id=gauge-policy')
+        names = {policy: say(f'settings.overflow_{policy}') for policy in get_args(Overflow)}
         self._policy = ui.radio(names, value='stop', on_change=self._choose).props('dense data-testid=context-policy')
         self._policy.props('aria-labelledby=gauge-policy').classes('gauge-policy')
         self._help = ui.label().classes('muted small')
 
     def _follow(self) -> None:
-        self.set_visibility(bool(self._services.host.engine))
+        engine = self._services.host.engine
+        self.set_visibility(bool(engine))
         if self._conversation:
+            if engine is not self._engine:
+                self._engine = engine
+                self._show_last_reply()
             overflow = self._conversation.chat.overflow
             self._policy.set_value(overflow)
             self._help.set_text(say(f'gauge.{overflow}_help'))
