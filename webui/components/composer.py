@@ -3,17 +3,18 @@
 from collections.abc import Callable
 
 from nicegui import events, ui
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from webui.components.controls import with_keys
-from webui.components.gauge import ContextUse
 from webui.conversation import Conversation
 from webui.documents.reader import REASONS, refusal
 from webui.documents.refusal import LARGEST_FILE
+from webui.measuring import ContextUse
 from webui.services import Services
 from webui.words import FALLBACK, catalogue, say
 from webui.words.formats import number
 
+MEASURED = TypeAdapter(ContextUse)
 MOST_FILES = 20
 LONG_PASTE = 8000
 """Characters from which on a pasted text becomes a file."""
@@ -85,7 +86,7 @@ class Composer(ui.element, component='composer.js'):
 
     def _take(self, event: events.GenericEventArguments) -> None:
         try:
-            use = ContextUse.model_validate(event.args)
+            use = MEASURED.validate_python(event.args)
         except ValidationError:
             return  # a page from before an update
         self._on_measured(use)
@@ -94,13 +95,17 @@ class Composer(ui.element, component='composer.js'):
 
     def _warning(self, use: ContextUse) -> str:
         assert self._conversation
-        if use.used >= use.n_ctx:
+        if not use.fits:
             may_roll = self._conversation.chat.overflow == 'stop' and bool(use.history)
             key = 'composer.too_long_policy' if may_roll else 'composer.too_long'
-            return say(key, tokens=number(use.used), n_ctx=number(use.n_ctx))
+            return say(key, tokens=number(use.total), n_ctx=number(use.n_ctx))
         if use.left_out:
             return say('composer.left_out', n=len(use.left_out))
-        return say('composer.tight', room=number(use.room)) if use.room < LITTLE_ROOM * use.n_ctx else ''
+        return (
+            say('composer.tight', room=number(use.n_ctx - use.total))
+            if use.n_ctx - use.total < LITTLE_ROOM * use.n_ctx
+            else ''
+        )
 
     def _set(self, **values: object) -> None:
         if any(self._props.get(name) != value for name, value in values.items()):

@@ -3,13 +3,13 @@
 from typing import get_args
 
 from nicegui import events, ui
-from pydantic import BaseModel, Field
 
 from inference.chat import Overflow
 from inference.engine import Engine
 from webui.components.controls import set_class
 from webui.components.region import Region
 from webui.conversation import Conversation
+from webui.measuring import ContextUse
 from webui.services import Services
 from webui.words import say
 from webui.words.formats import number
@@ -17,27 +17,6 @@ from webui.words.formats import number
 TIGHT = 0.9
 """The share of the context from which on the gauge warns."""
 PARTS = ('system', 'history', 'attachments', 'draft')
-
-
-class ContextUse(BaseModel):
-    """Tokens of each part, as the app measured them and the page handed them on; `left_out` are ids of messages."""
-
-    n_ctx: int = Field(gt=0)
-    system: int = 0
-    history: int = 0
-    attachments: int = 0
-    draft: int = 0
-    left_out: list[str] = []
-
-    @property
-    def used(self) -> int:
-        """Tokens the model would read."""
-        return self.system + self.history + self.attachments + self.draft
-
-    @property
-    def room(self) -> int:
-        """Tokens that are left for the reply."""
-        return max(0, self.n_ctx - self.used)
 
 
 class Gauge(Region):
@@ -73,19 +52,19 @@ class Gauge(Region):
 
     def show(self, use: ContextUse) -> None:
         """Show what was measured."""
-        used, n_ctx = number(use.used), number(use.n_ctx)
+        used, n_ctx = number(use.total), number(use.n_ctx)
         self._label.set_text(f'{used} / {n_ctx}')
         self._button.props['aria-label'] = say('gauge.name', used=used, n_ctx=n_ctx)
         self._total.set_text(say('gauge.used', used=used, n_ctx=n_ctx))
-        self._ring.style(f'--share: {min(1, use.used / use.n_ctx):.3f}')
-        set_class(self._button, 'tight', use.used > TIGHT * use.n_ctx)
+        self._ring.style(f'--share: {min(1, use.total / use.n_ctx):.3f}')
+        set_class(self._button, 'tight', use.total > TIGHT * use.n_ctx)
         for part in PARTS:
             tokens: int = getattr(use, part)
             self._counts[part].set_text(number(tokens))
-            self._shares[part].style(f'width: {tokens / max(use.n_ctx, use.used):.2%}')
-        over = use.used - use.n_ctx
-        self._room_name.set_text(say('gauge.over' if over > 0 else 'gauge.room'))
-        self._counts['room'].set_text(number(max(over, use.room)))
+            self._shares[part].style(f'width: {tokens / max(use.n_ctx, use.total):.2%}')
+        room = use.n_ctx - use.total
+        self._room_name.set_text(say('gauge.room' if room >= 0 else 'gauge.over'))
+        self._counts['room'].set_text(number(abs(room)))
         self._left_out.set_text(say('gauge.left_out', n=len(use.left_out)))
         self._left_out.set_visibility(bool(use.left_out))
 
