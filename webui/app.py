@@ -18,8 +18,8 @@ from webui.services import Services
 from webui.supervisor import CrashReport
 
 STATIC = Path(__file__).parent / 'static'
-STYLES = ('theme.css', 'app.css', 'messages.css', 'markdown.css', 'palette.css', 'transfer.css')
-SCRIPTS = ('page.js', 'focus.js', 'copy.js')
+STYLES = ('theme.css', 'app.css', 'messages.css', 'composer.css', 'markdown.css', 'palette.css', 'transfer.css')
+SCRIPTS = ('page.js', 'focus.js', 'copy.js', 'upload.js')
 RECONNECT_SECONDS = 30.0
 """How long a tab may be offline and still go on where it was."""
 VIEWPORT = 'width=device-width, initial-scale=1, interactive-widget=resizes-content'

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -72,7 +73,9 @@ STATES: list[Callable[[Tab], None]] = [
 @pytest.mark.parametrize('theme', ['light', 'dark'])
 @pytest.mark.parametrize('device', [WIDE, PHONE], ids=['wide', 'phone'])
 @pytest.mark.parametrize('state', STATES, ids=lambda state: state.__name__)
-def test_nothing_serious_is_found(open_tab: OpenTab, state: Callable[[Tab], None], device: dict, theme: str) -> None:
+def test_nothing_serious_is_found(
+    open_tab: OpenTab, state: Callable[[Tab], None], device: dict[str, Any], theme: str
+) -> None:
     tab = open_tab(color_scheme=theme, reduced_motion='reduce', **device)
     state(tab)
     tab.page.wait_for_timeout(300)  # what fades in has colours of its own while it does

@@ -11,7 +11,8 @@ from presets.chat import ChatSummary, StoredMessage
 from presets.errors import StoreError
 from webui.components.chat_list import ChatList
 from webui.components.composer import Composer
-from webui.components.controls import Toasts, follow_focus, icon_button, set_class, text_button
+from webui.components.controls import Toasts, follow_focus, icon_button, text_button
+from webui.components.gauge import Gauge
 from webui.components.key_list import KeyList
 from webui.components.keyboard import Keyboard
 from webui.components.model_picker import ModelCard, ModelPicker
@@ -30,8 +31,6 @@ HINT_SECONDS = 0.5
 """How often the live rate changes: a number that flickers cannot be read."""
 SEEN_ABOVE = 80
 """Pixels of the conversation that are seen above a message that was searched for."""
-TIGHT = 0.9
-"""The share of the context from which on the gauge warns."""
 
 
 class ChatPage:
@@ -85,7 +84,12 @@ class ChatPage:
                 open_settings=self._settings.show,
             )
             with Region().classes('composer-part'):
-                self._composer = Composer(self._stop)
+                self._composer = Composer(
+                    self._services,
+                    on_stop=self._stop,
+                    on_measured=self._gauge.show,
+                    on_context=self._gauge.open,
+                )
                 with Region():
                     self._hint = ui.label(say('page.hint')).classes('composer-hint').props('data-testid=hint')
         self._toasts = Toasts()
@@ -120,17 +124,10 @@ class ChatPage:
                 self._title.props['aria-label'] = say('page.title')
             ModelPicker(self._services)
             with ui.element('div').classes('right-part'):
-                self._build_gauge()
+                self._gauge = Gauge(self._services)
                 icon_button(
                     'tune', say('page.settings'), self._settings.toggle, command='settings', testid='settings-toggle'
                 )
-
-    def _build_gauge(self) -> None:
-        with Region().classes('gauge').props('data-testid=context-gauge') as self._gauge:
-            ui.tooltip(say('page.gauge'))
-            self._gauge_text = ui.label().classes('gauge-text')
-            with ui.element('div').classes('gauge-bar') as self._gauge_bar:
-                self._gauge_fill = ui.element('div')
 
     # Following a conversation
 
@@ -160,19 +157,18 @@ class ChatPage:
         conversation.extended.subscribe(self._show_rate)
         conversation.added.subscribe(self._name_address)
         self._drawer.show(conversation)
+        self._composer.show(conversation)
+        self._gauge.follow(conversation)
         self._show_state()
 
     def _show_state(self) -> None:
         conversation = self._conversation
         assert conversation
         chat = conversation.chat
-        self._composer.show(chat.id, chat.id if chat.messages else 'new')
-        self._composer.set_running(conversation.is_running)
         self._title.set_value(chat.display_title if chat.messages else '')
         self._list.select(chat.id)
         if not conversation.is_running:
             self._hint.set_text(say('page.hint'))
-        self._show_gauge()
         self._show_problem()
 
     def _show_rate(self, message: StoredMessage, text: str) -> None:
@@ -181,17 +177,6 @@ class ChatPage:
             self._hinted_at = time.monotonic()
             rate, tokens = self._conversation.rate, self._conversation.tokens
             self._hint.set_text(say('page.live', rate=rate, tokens=tokens))
-
-    def _show_gauge(self) -> None:
-        assert self._conversation
-        engine = self._services.host.engine
-        replies = [message for message in self._conversation.chat.path() if message.prompt_tokens]
-        self._gauge.set_visibility(bool(engine and replies))
-        if engine and replies:
-            used, n_ctx = replies[-1].prompt_tokens + replies[-1].completion_tokens, engine.info.n_ctx
-            self._gauge_text.set_text(f'{used:,} / {n_ctx:,}')
-            self._gauge_fill.style(f'width: {min(1, used / n_ctx):.1%}')
-            set_class(self._gauge_bar, 'tight', used > TIGHT * n_ctx)
 
     def _show_problem(self) -> None:
         conversation = self._conversation
