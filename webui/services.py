@@ -11,9 +11,12 @@ from presets.chats import ChatStore
 from presets.models import ModelStore
 from presets.storage import Writer
 from presets.tunings import TuningStore
+from presets.uploads import UploadStore
 from webui.activity import Activity
 from webui.config import AppConfig
 from webui.conversations import Conversations
+from webui.documents.reader import DocumentReader
+from webui.imports import Imports
 from webui.model_host import ModelHost
 from webui.supervisor import CrashReport
 
@@ -59,7 +62,10 @@ class Services:
         await asyncio.to_thread(self.catalog.scan)
         self.chats = await ChatStore.open(self.config.chats_dir, self._writer, self.notices.add)
         self.models = await ModelStore.open(self.config.models_file, self._writer, self.notices.add)
+        self.imports = Imports(self.config.imports_dir, self.chats)
         self.tunings = TuningStore.open(self.config.tunings_file, self._writer, self.notices.add)
+        self.uploads = await UploadStore.open(self.config.uploads_dir)
+        self.documents = DocumentReader()
         activity = Activity(self.config.activity_file)
         died_with = activity.take()
         self.host = ModelHost(self.catalog, self.models, activity, self.tunings)
@@ -75,6 +81,7 @@ class Services:
         """Stop what runs and save what is open, in the reverse order."""
         await self.conversations.close()
         await self.host.close()
+        self.imports.close()
         await self.chats.close()
         self._writer.close()
 

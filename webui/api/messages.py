@@ -6,6 +6,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 
 from presets.errors import NotFound
+from webui.api.attachments import attached
 from webui.api.messages_schema import EditedMessage, InsertedMessage, NewMessage, QueuedChange
 from webui.api.schema import LimitedRoute, user_of
 from webui.conversation import Conversation, Undo
@@ -56,7 +57,8 @@ class MessagesApi:
     async def send(self, chat_id: str, body: NewMessage, request: Request) -> Answer:
         """Add a message and begin the reply; 409 while another reply is written."""
         conversation = await self._open(chat_id)
-        message = await conversation.send(body.text, user_of(request), attachments=body.attachments)
+        async with attached(self._services.uploads, body.attachments) as attachments:
+            message = await conversation.send(body.text, user_of(request), attachments=attachments)
         return {'id': message.id}
 
     async def answer(self, chat_id: str, request: Request) -> Answer:
@@ -87,7 +89,9 @@ class MessagesApi:
     async def edit(self, chat_id: str, message_id: str, body: EditedMessage, request: Request) -> Answer:
         """Put another text beside a message; a message of the user gets a new reply."""
         conversation = await self._open(chat_id)
-        new = await conversation.edit(message_id, body.text, user_of(request), attachments=body.attachments)
+        async with attached(self._services.uploads, body.attachments or ()) as attachments:
+            new_ones = None if body.attachments is None else attachments
+            new = await conversation.edit(message_id, body.text, user_of(request), attachments=new_ones)
         return {'id': new.id}
 
     async def insert(self, chat_id: str, body: InsertedMessage) -> Answer:
@@ -128,14 +132,17 @@ class MessagesApi:
     async def enqueue(self, chat_id: str, body: NewMessage, request: Request) -> Answer:
         """Keep a message until the reply has ended; it goes at once if none is written."""
         conversation = await self._open(chat_id)
-        message = await conversation.enqueue(body.text, user_of(request), attachments=body.attachments)
+        async with attached(self._services.uploads, body.attachments) as attachments:
+            message = await conversation.enqueue(body.text, user_of(request), attachments=attachments)
         return {'id': message.id}
 
     async def change_queued(self, chat_id: str, message_id: str, body: QueuedChange) -> Answer:
         """Change a message that waits, or its place."""
         conversation = await self._open(chat_id)
         if body.text is not None or body.attachments is not None:
-            await conversation.edit_queued(message_id, body.text, attachments=body.attachments)
+            async with attached(self._services.uploads, body.attachments or ()) as attachments:
+                new_ones = None if body.attachments is None else attachments
+                await conversation.edit_queued(message_id, body.text, attachments=new_ones)
         if body.place is not None:
             await conversation.move_queued(message_id, body.place)
         return {'id': message_id}

@@ -1,11 +1,11 @@
 // Where a message is written. The draft lives in the browser; it is given up only when the server has the message on disk.
 export default {
   template: `
-    <div>
+    <div @focus="focus">
       <div v-if="error" class="composer-error" role="alert" data-testid="toast-error">{{ error }}</div>
       <div class="composer">
         <textarea ref="text" rows="1" data-testid="composer" aria-label="Message" :placeholder="placeholder"
-          v-model="draft" @input="changed" @keydown="key"></textarea>
+          v-model="draft" @input="changed" @page-command="command"></textarea>
         <button v-if="running" type="button" class="composer-button stop" data-testid="stop" aria-label="Stop (Esc)"
           title="Stop (Esc)" @click="$emit('stop')">
           <svg width="14" height="14" viewBox="0 0 14 14" aria-hidden="true"><rect width="14" height="14" rx="3" fill="currentColor"/></svg>
@@ -29,9 +29,8 @@ export default {
     if (matchMedia('(hover: hover)').matches) this.focus();
   },
   methods: {
-    key(event) {
-      const composing = event.isComposing || event.keyCode === 229;
-      if (event.key !== 'Enter' || event.shiftKey || event.altKey || composing) return;
+    command(event) {
+      if (event.detail !== 'send') return;
       event.preventDefault();
       this.send();
     },

@@ -1,7 +1,7 @@
 """The chat page: sidebar, conversation, composer, settings. It shows one conversation at a time and owns none."""
 
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 
 from nicegui import app, ui
 
@@ -10,14 +10,18 @@ from presets.chat import ChatSummary, StoredMessage
 from presets.errors import StoreError
 from webui.components.chat_list import ChatList
 from webui.components.composer import Composer
-from webui.components.controls import Toasts, icon_button, set_class, text_button
+from webui.components.controls import Toasts, follow_focus, icon_button, set_class, text_button
+from webui.components.key_list import KeyList
+from webui.components.keyboard import Keyboard
 from webui.components.message import Actions
 from webui.components.model_picker import ModelCard, ModelPicker
+from webui.components.palette import ChatSource, CommandSource, ModelSource, Palette
 from webui.components.region import Region
-from webui.components.settings_drawer import THEMES, SettingsDrawer, stored_theme
+from webui.components.settings_drawer import SettingsDrawer
 from webui.components.transcript import Transcript
 from webui.conversation import Conversation
 from webui.services import Services
+from webui.words import say
 
 HINT = 'Enter sends, Shift+Enter starts a new line'
 HINT_SECONDS = 0.5
@@ -53,11 +57,13 @@ class ChatPage:
     # The parts of the page
 
     def _build(self) -> None:
-        dark = ui.dark_mode(THEMES[stored_theme()])
+        self._keyboard = Keyboard()
         with ui.left_drawer(bordered=True).props('width=272 breakpoint=899') as self._sidebar:
             self._build_sidebar()
+        follow_focus(self._sidebar, 'left')
         with ui.right_drawer(value=False, bordered=True).props('width=352 breakpoint=899') as self._settings:
-            self._drawer = SettingsDrawer(self._services, on_close=self._settings.hide, dark=dark)
+            self._drawer = SettingsDrawer(self._services, on_close=self._settings.hide, keyboard=self._keyboard)
+        follow_focus(self._settings, 'right')
         with ui.element('main').classes('page'):
             self._build_top_line()
             self._banner = Region()
@@ -68,12 +74,17 @@ class ChatPage:
                 with Region():
                     self._hint = ui.label(HINT).classes('composer-hint').props('data-testid=hint')
         self._toasts = Toasts()
+        self._palette = Palette(
+            [ChatSource(self._services.chats, self._open), CommandSource(self._command), ModelSource(self._services)]
+        )
+        ui.skip_link(say('common.skip_to_composer'), target=self._composer)
+        ui.skip_link(say('common.skip_to_conversation'), target=self._transcript)
 
     def _build_sidebar(self) -> None:
         with ui.element('div').classes('sidebar'):
             with ui.element('div').classes('sidebar-head'):
                 ui.label('Chatbot WebUI').classes('brand')
-                icon_button('left_panel_close', 'Hide the sidebar', self._sidebar.hide, key='Ctrl+B')
+                icon_button('left_panel_close', 'Hide the sidebar', self._sidebar.hide, command='sidebar')
             new = ui.button('New chat', icon='sym_o_edit_square', color=None, on_click=self._start_new)
             new.props('flat align=left data-testid=new-chat').classes('new-chat')
             self._list = ChatList(
@@ -84,14 +95,14 @@ class ChatPage:
     def _build_top_line(self) -> None:
         with Region().classes('topline'):
             with ui.element('div').classes('title-part'):
-                icon_button('menu', 'Sidebar', self._sidebar.toggle, key='Ctrl+B', testid='sidebar-toggle')
+                icon_button('menu', 'Sidebar', self._sidebar.toggle, command='sidebar', testid='sidebar-toggle')
                 self._title = ui.input(on_change=lambda event: self._retitle(event.value)).classes('title-field')
                 self._title.props('borderless dense debounce=600 data-testid=chat-title placeholder="New chat"')
                 self._title.props('aria-label="Title of the chat"')
             ModelPicker(self._services)
             with ui.element('div').classes('right-part'):
                 self._build_gauge()
-                icon_button('tune', 'Settings', self._settings.toggle, key='Ctrl+,', testid='settings-toggle')
+                icon_button('tune', 'Settings', self._settings.toggle, command='settings', testid='settings-toggle')
 
     def _build_gauge(self) -> None:
         with Region().classes('gauge').props('data-testid=context-gauge') as self._gauge:
@@ -222,12 +233,14 @@ class ChatPage:
         self._composer.set_text(text)
 
     def _command(self, command: str) -> None:
-        commands = {
+        commands: dict[str, Callable[[], object]] = {
             'settings': self._settings.toggle,
             'sidebar': self._sidebar.toggle,
             'hide-sidebar': self._sidebar.hide,
             'new-chat': self._start_new,
             'stop': self._stop,
+            'palette': self._palette.open,
+            'keys': lambda: KeyList(self._keyboard).open(),
         }
         if command in commands:
             commands[command]()

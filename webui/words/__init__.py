@@ -7,6 +7,7 @@ table with `one` and `other`. What a language lacks is said in English.
 
 import functools
 import tomllib
+from contextlib import suppress
 from pathlib import Path
 
 from nicegui import context
@@ -18,12 +19,12 @@ LANGUAGES = {'en': 'English', 'de': 'Deutsch'}
 Text = str | dict[str, str]
 
 
-def say(name: str, **values: object) -> str:
+def say(name: str, /, **values: object) -> str:
     """Return the text `name` in the language of the page that is being drawn, else in English."""
-    return say_in(_language(), name, **values)
+    return say_in(language(), name, **values)
 
 
-def say_in(language: str, name: str, **values: object) -> str:
+def say_in(language: str, name: str, /, **values: object) -> str:
     """Return the text `name` in `language`; KeyError if there is no such text."""
     texts = catalogue(language)
     text = texts[name] if name in texts else catalogue(FALLBACK)[name]
@@ -40,14 +41,26 @@ def catalogue(language: str) -> dict[str, Text]:
     return {f'{part}.{key}': text for part, texts in parts.items() for key, text in texts.items()}
 
 
-def use_language(language: str) -> None:
-    """Say everything on this page in `language` from now on."""
-    context.client.storage['language'] = language if language in LANGUAGES else FALLBACK
+def use_language(code: str) -> None:
+    """Say everything on this page in a language from now on."""
+    context.client.storage['language'] = code if code in LANGUAGES else FALLBACK
 
 
-def _language() -> str:
-    if (
-        not Slot.get_stack()
-    ):  # outside of any page, as in the API; asking for its client would make NiceGUI look for one
+def language() -> str:
+    """Return the language of the page that is being drawn."""
+    # Outside of any page, as in the API, asking for its client would make NiceGUI look for one.
+    if not Slot.get_stack():
         return FALLBACK
     return str(context.client.storage.get('language', FALLBACK))
+
+
+def best_language(accepted: str) -> str:
+    """Return the language of ours that a browser would rather have, by its Accept-Language header."""
+    wanted = []
+    for part in accepted.split(','):
+        code, _, weight = part.strip().partition(';q=')
+        with suppress(ValueError):
+            wanted.append((float(weight or 1), code.partition('-')[0].strip().lower()))
+    # `sorted` keeps the order of those a browser wants equally.
+    ranked = [code for weight, code in sorted(wanted, key=lambda pair: -pair[0]) if weight > 0]
+    return next((code for code in ranked if code in LANGUAGES), FALLBACK)
