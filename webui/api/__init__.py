@@ -3,6 +3,7 @@
 from fastapi import APIRouter
 
 from webui.api.attachments import AttachmentsApi
+from webui.api.chats import ChatsApi
 from webui.api.embeddings import EmbeddingsApi
 from webui.api.manage import ManageApi
 from webui.api.messages import MessagesApi
@@ -20,6 +21,7 @@ def create_router(services: Services) -> APIRouter:
         SystemApi,
         MetricsApi,
         TransferApi,
+        ChatsApi,
         ManageApi,
         MessagesApi,
         AttachmentsApi,
