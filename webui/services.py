@@ -9,10 +9,12 @@ from inference.catalog import Catalog, starter_model, watch
 from inference.settings import LoadSettings
 from presets.chats import ChatStore
 from presets.models import ModelStore
+from presets.search import ChatSearch
 from presets.storage import Writer
 from presets.tunings import TuningStore
 from presets.uploads import UploadStore
 from webui.activity import Activity
+from webui.cabinet import Cabinet
 from webui.config import AppConfig
 from webui.conversations import Conversations
 from webui.documents.reader import DocumentReader
@@ -70,6 +72,8 @@ class Services:
         died_with = activity.take()
         self.host = ModelHost(self.catalog, self.models, activity, self.tunings)
         self.conversations = Conversations(self.chats, self.host)
+        self.cabinet = Cabinet(self.chats, self.conversations)
+        self.search = await ChatSearch.open(self.config.chats_dir / 'search.db', self.chats)
         background_tasks.create(self._watch_models(), name='watch models')
         if notice := self._crash_notice(died_with):
             self.notices.add(notice)
@@ -82,6 +86,7 @@ class Services:
         await self.conversations.close()
         await self.host.close()
         self.imports.close()
+        await self.search.close()
         await self.chats.close()
         self._writer.close()
 
