@@ -16,7 +16,7 @@ from webui.components.gauge import Gauge
 from webui.components.key_list import KeyList
 from webui.components.keyboard import Keyboard
 from webui.components.model_picker import ModelCard, ModelPicker
-from webui.components.palette import ChatSource, CommandSource, ModelSource, Palette
+from webui.components.palette import ChatSource, CommandSource, MessageSource, ModelSource, Palette
 from webui.components.region import Region
 from webui.components.settings_drawer import SettingsDrawer
 from webui.components.transcript import Place, Transcript
@@ -73,7 +73,7 @@ class ChatPage:
                 self._services, self._transfer, on_close=self._settings.hide, keyboard=self._keyboard
             )
         follow_focus(self._settings, 'right')
-        with ui.element('main').classes('page'):
+        with ui.element('div').classes('page'):  # Quasar has a <main> around it
             self._build_top_line()
             self._banner = Region()
             self._transcript = Transcript(
@@ -94,7 +94,12 @@ class ChatPage:
                     self._hint = ui.label(say('page.hint')).classes('composer-hint').props('data-testid=hint')
         self._toasts = Toasts()
         self._palette = Palette(
-            [ChatSource(self._services.chats, self._open), CommandSource(self._command), ModelSource(self._services)]
+            [
+                ChatSource(self._services.chats, self._open),
+                CommandSource(self._command),
+                ModelSource(self._services),
+                MessageSource(self._services.search, lambda chat, message: self._open(f'{chat}?message={message}')),
+            ]
         )
         ui.skip_link(say('common.skip_to_composer'), target=self._composer)
         ui.skip_link(say('common.skip_to_conversation'), target=self._transcript)
