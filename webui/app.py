@@ -7,7 +7,7 @@ from pathlib import Path
 from loguru import logger
 from nicegui import app, ui
 
-from webui import api, security
+from webui import api, diagrams, security
 from webui.api import errors
 from webui.components.settings_drawer import stored_theme
 from webui.config import AppConfig
@@ -17,7 +17,7 @@ from webui.supervisor import CrashReport
 
 STATIC = Path(__file__).parent / 'static'
 STYLES = ('theme.css', 'app.css', 'markdown.css')
-SCRIPTS = ('page.js', 'copy.js')
+SCRIPTS = ('page.js', 'copy.js', 'diagrams.js')
 RECONNECT_SECONDS = 30.0
 """How long a tab may be offline and still go on where it was."""
 VIEWPORT = 'width=device-width, initial-scale=1, interactive-widget=resizes-content'
@@ -50,6 +50,7 @@ def serve(config: AppConfig, crash: CrashReport | None) -> None:
 def create(services: Services) -> None:
     """Register pages and API."""
     app.add_static_files('/static', STATIC)
+    diagrams.install(app)
     app.include_router(api.create_router(services))
     errors.install(app)
     app.openapi_url = '/openapi.json'

@@ -20,7 +20,7 @@ Text = str | dict[str, str]
 
 def say(name: str, **values: object) -> str:
     """Return the text `name` in the language of the page that is being drawn, else in English."""
-    return say_in(_language(), name, **values)
+    return say_in(spoken(), name, **values)
 
 
 def say_in(language: str, name: str, **values: object) -> str:
@@ -45,7 +45,8 @@ def use_language(language: str) -> None:
     context.client.storage['language'] = language if language in LANGUAGES else FALLBACK
 
 
-def _language() -> str:
+def spoken() -> str:
+    """Return the language of the page that is being drawn; English where there is none."""
     if (
         not Slot.get_stack()
     ):  # outside of any page, as in the API; asking for its client would make NiceGUI look for one
