@@ -9,7 +9,7 @@ from loguru import logger
 from nicegui import app, ui
 from starlette.requests import Request
 
-from webui import api, security
+from webui import api, diagrams, security
 from webui.api import errors
 from webui.config import AppConfig
 from webui.pages.chat import ChatPage
@@ -19,7 +19,7 @@ from webui.supervisor import CrashReport
 
 STATIC = Path(__file__).parent / 'static'
 STYLES = ('theme.css', 'app.css', 'messages.css', 'composer.css', 'markdown.css', 'palette.css', 'transfer.css')
-SCRIPTS = ('page.js', 'focus.js', 'copy.js', 'upload.js')
+SCRIPTS = ('page.js', 'focus.js', 'copy.js', 'upload.js', 'diagrams.js')
 RECONNECT_SECONDS = 30.0
 """How long a tab may be offline and still go on where it was."""
 VIEWPORT = 'width=device-width, initial-scale=1, interactive-widget=resizes-content'
@@ -49,6 +49,7 @@ def serve(config: AppConfig, crash: CrashReport | None) -> None:
 def create(services: Services) -> None:
     """Register pages and API."""
     app.add_static_files('/static', STATIC)
+    diagrams.install(app)
     app.include_router(api.create_router(services))
     errors.install(app)
     app.openapi_url = '/openapi.json'
