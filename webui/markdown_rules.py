@@ -7,7 +7,7 @@ from markdown_it.rules_block import StateBlock
 from markdown_it.rules_core import StateCore
 from markdown_it.rules_inline import StateInline
 
-from webui.blocks import start_formula
+from webui.formula_lines import start_formula
 
 UNFINISHED = 'unfinished'
 """Set in the environment of a parse whose text ends in the middle of something."""
