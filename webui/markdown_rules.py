@@ -26,7 +26,7 @@ def add_rules(parser: MarkdownIt) -> None:
 # Nothing in a formula may look like the start of another one, so that no text is searched twice. What stands next to a
 # single dollar tells formulas from prices and variables.
 _FORMULAS = re.compile(
-    r'\$\$(?P<double>(?:\\.|[^\\$])++)\$\$'
+    r'(?<!\$)\$\$(?P<double>(?:\\.|[^\\$])++)\$\$(?!\$)'
     r'|(?<![A-Za-z0-9$])\$(?![\s$])(?P<single>(?:\\.|[^\\$])++)(?<!\s)\$(?![A-Za-z0-9$])'
     r'|\\\((?P<round>(?:\\[^()]|[^\\])++)\\\)'
     r'|\\\[(?P<square>(?:\\[^\[\]]|[^\\])++)\\\]',
