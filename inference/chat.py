@@ -53,7 +53,8 @@ class GenerationRequest:
     """Everything an engine needs for one reply.
 
     `tool_choice` is 'auto', 'none', 'required' or the name of the tool that must be called. `user` says whose request
-    it is, for the cap on each. With `continues` the last message is the beginning of the reply, which goes on.
+    it is, for the cap on each. With `continues` the last message is the beginning of the reply, which goes on. What
+    `gives_way` is cancelled as soon as another request comes in.
     """
 
     messages: tuple[Message, ...]
@@ -62,6 +63,7 @@ class GenerationRequest:
     tool_choice: str = 'auto'
     overflow: Overflow = 'stop'
     continues: bool = False
+    gives_way: bool = False
     user: str = ''
 
 

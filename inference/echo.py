@@ -35,7 +35,7 @@ from inference.chat import (
     ToolCallDelta,
     Usage,
 )
-from inference.engine import Engine, EngineInfo, EngineStatus, Generation
+from inference.engine import Engine, EngineInfo, EngineStatus, Generation, PromptSize
 from inference.errors import ContextLengthExceeded, InferenceError, InvalidRequest, ModelUnloaded
 from inference.parsing import TextStream
 from inference.settings import LoadSettings
@@ -92,9 +92,8 @@ class EchoEngine(Engine):
             self._move()
 
         left_out = _left_out(request)
-        read = [message for place, message in enumerate(request.messages) if place not in left_out]
-        prompt = [word for message in read for word in _words(message.content)]
-        reply = _Reply(request, self._begin(cancel), left_out, prompt)
+        prompt = _prompt(request, left_out)
+        reply = _Reply(request, self._begin(cancel, gives_way=request.gives_way), left_out, prompt)
         if refusal := self._refusal(prompt):
             reply.generation.publish(refusal)
         else:
@@ -117,6 +116,16 @@ class EchoEngine(Engine):
     async def count_tokens(self, text: str) -> int:
         """Count words."""
         return len(_words(text))
+
+    async def measure(self, request: GenerationRequest) -> PromptSize:
+        """Count the words that would be read."""
+        if self._closed:
+            raise ModelUnloaded
+        if not request.messages:
+            raise InvalidRequest('There are no messages to measure. Write one first.')
+        left_out = _left_out(request)
+        counts = tuple(len(_words(message.content)) for message in request.messages)
+        return PromptSize(tokens=len(_prompt(request, left_out)), n_ctx=N_CTX, left_out=left_out, counts=counts)
 
     async def adjust(self, settings: LoadSettings) -> None:
         """There is nothing to adjust."""
@@ -193,9 +202,11 @@ class EchoEngine(Engine):
         text, script = TextStream(sampling.stop), _script(reply.request)
         room = min(sampling.max_tokens or N_CTX, N_CTX - len(reply.prompt))
         reason: FinishReason = 'stop'
+        due = time.perf_counter()
         for delta in islice(script, room):
+            due += self._pause
             if not reply.cancelled:
-                await asyncio.sleep(self._pause)
+                await asyncio.sleep(due - time.perf_counter())
             if reply.cancelled:
                 reason = 'cancelled'
                 break
@@ -260,18 +271,24 @@ def _likelihood(word: str, logprob: float) -> Likelihood:
 
 
 def _left_out(request: GenerationRequest) -> tuple[int, ...]:
-    """Return the places of the messages that have to go for the rest to fit, as the request's policy wants it."""
+    """Return the places of the messages that have to go for the rest and the reply to fit, as the policy wants it."""
     if request.overflow == 'stop':
         return ()
     sizes = [len(_words(message.content)) for message in request.messages]
     kept = _beginning(request.messages) + (2 if request.overflow == 'middle' else 0)
+    total = sum(sizes) + min(sizes[-1], request.sampling.max_tokens or N_CTX)
     out: list[int] = []
     for place in range(kept, len(sizes) - 1):
-        if sum(sizes) < N_CTX:
+        if total <= N_CTX:
             break
-        sizes[place] = 0
+        total -= sizes[place]
         out.append(place)
     return tuple(out)
+
+
+def _prompt(request: GenerationRequest, left_out: tuple[int, ...]) -> list[str]:
+    read = [message for place, message in enumerate(request.messages) if place not in left_out]
+    return [word for message in read for word in _words(message.content)]
 
 
 def _beginning(messages: tuple[Message, ...]) -> int:

@@ -49,6 +49,26 @@ class EngineStatus:
     cache_limit: int = 0
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PromptSize:
+    """What a request takes of the context, in tokens; `counts` are those of each message's text alone.
+
+    Messages at the places `left_out` are not among the `tokens`. `reply` is what messages are left out for, so that a
+    reply has it: nothing where none may be. A prompt that is refused is counted roughly where it is far too long.
+    """
+
+    tokens: int
+    n_ctx: int
+    reply: int = 0
+    left_out: tuple[int, ...] = ()
+    counts: tuple[int, ...] = ()
+
+    @property
+    def fits(self) -> bool:
+        """Whether the request would be answered."""
+        return self.tokens < self.n_ctx
+
+
 class Generation:
     """One reply as it is made: iterate over its events, or `cancel` it.
 
@@ -102,6 +122,7 @@ class Engine(ABC):
     def __init__(self) -> None:
         self.metrics = Metrics()
         self._replies: WeakSet[Generation] = WeakSet()
+        self._giving_way: WeakSet[Generation] = WeakSet()
         self._embeddings: set[asyncio.Event] = set()
 
     async def idle(self) -> None:
@@ -123,9 +144,15 @@ class Engine(ABC):
             self._embeddings.discard(end)
             end.set()
 
-    def _begin(self, on_cancel: Callable[[], None]) -> Generation:
+    def _begin(self, on_cancel: Callable[[], None], *, gives_way: bool = False) -> Generation:
+        """Make the handle of a reply, and end those that give way to any other."""
+        for other in self._giving_way:
+            if not other.ended.is_set():
+                other.cancel()
         reply = Generation(self.metrics.follow(self.info.name), on_cancel)
         self._replies.add(reply)
+        if gives_way:
+            self._giving_way.add(reply)
         return reply
 
     @property
@@ -140,6 +167,13 @@ class Engine(ABC):
     @abstractmethod
     async def count_tokens(self, text: str) -> int:
         """Return how many tokens `text` has, without special tokens added."""
+
+    async def measure(self, request: GenerationRequest) -> PromptSize:
+        """Return what `generate` would make of the request now; soon where it differs little from the one before.
+
+        Raises InvalidRequest, InvalidTemplate or ModelUnloaded.
+        """
+        raise InvalidRequest(f'{self.info.name} writes no replies, so that it has no prompts to measure.')
 
     async def embed(self, texts: Sequence[str], *, truncate: bool = False) -> Embeddings:
         """Return a vector for each text; too long a one is refused, or read as far as it goes with `truncate`.

@@ -14,7 +14,7 @@ from loguru import logger
 from inference.catalog import ModelFile
 from inference.chat import GenerationRequest, LeftOut
 from inference.embedder import Embedder
-from inference.engine import Engine, EngineInfo, EngineStatus, Generation
+from inference.engine import Engine, EngineInfo, EngineStatus, Generation, PromptSize
 from inference.engine_thread import EngineThread, Progress, adjust
 from inference.errors import ContextLengthExceeded, InferenceError, InvalidRequest, ModelUnloaded
 from inference.forced_calls import sampling_for
@@ -109,7 +109,7 @@ class LlamaEngine(Engine):
         def replan(job: Job) -> None:
             self._thread.call(self._prepare, job, request)
 
-        generation = self._begin(cancel)
+        generation = self._begin(cancel, gives_way=request.gives_way)
         job = Job(
             prompt=(),
             max_tokens=request.sampling.max_tokens,
@@ -125,6 +125,10 @@ class LlamaEngine(Engine):
     async def count_tokens(self, text: str) -> int:
         """Tokenize on a worker thread."""
         return await asyncio.to_thread(self._runner.count_tokens, text, parse_special=False)
+
+    async def measure(self, request: GenerationRequest) -> PromptSize:
+        """Make the prompt on a worker thread."""
+        return await asyncio.to_thread(self._prompts.measure, request)
 
     async def embed(self, texts: Sequence[str], *, truncate: bool = False) -> Embeddings:
         """Embed between the steps of the replies."""

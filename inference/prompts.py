@@ -1,11 +1,12 @@
 """From messages to the tokens a model reads. Runs on worker threads, beside the engine's."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from inference.chat import GenerationRequest, Message
-from inference.errors import ContextLengthExceeded, InvalidRequest
+from inference.engine import PromptSize
+from inference.errors import ContextLengthExceeded, InvalidRequest, InvalidTemplate
 from inference.overflow import messages_to_leave_out
 from inference.runner import ModelRunner
 from inference.template import ChatTemplate, PromptOptions
@@ -18,6 +19,8 @@ REPLY_SHARE = 4
 FRAME_TOKENS = 8
 """What a template puts around a message, about."""
 MOST_TRIES = 4
+UNKNOWN = 1000
+"""Characters that are read again rather than looking for where a known beginning of them ends."""
 MOST_COUNTED = 8192
 """Messages whose number of tokens is remembered."""
 
@@ -60,6 +63,25 @@ class PromptMaker:
         self._transcripts.add(prompt.text, prompt.tokens)
         return prompt
 
+    def measure(self, request: GenerationRequest) -> PromptSize:
+        """Return what `make` would say of a request, without making more of it than that takes.
+
+        Raises InvalidRequest or InvalidTemplate.
+        """
+        n_ctx = self._runner.n_ctx
+        counts = tuple(map(self._count, request.messages))
+        left_out: tuple[int, ...] = ()
+        try:
+            if request.overflow == 'stop' and sum(counts) > FAR_TOO_LONG * n_ctx:
+                raise ContextLengthExceeded(prompt_tokens=sum(counts), n_ctx=n_ctx)
+            prompt = self._fitting(request, ())
+            self._learn_beginning(request, prompt)
+            tokens, left_out = len(prompt.tokens), prompt.left_out
+        except ContextLengthExceeded as error:
+            tokens = error.prompt_tokens
+        reply = 0 if request.overflow == 'stop' else self._reply_room(request)
+        return PromptSize(tokens=tokens, n_ctx=n_ctx, reply=reply, left_out=left_out, counts=counts)
+
     def remember(self, prompt: Prompt, completion: Sequence[int]) -> None:
         """Note which tokens the reply to a prompt has."""
         self._transcripts.add(prompt.text + self._runner.text_of(completion), [*prompt.tokens, *completion])
@@ -70,7 +92,7 @@ class PromptMaker:
             return self._without((), request, said)
         n_ctx, roles = self._runner.n_ctx, [message.role for message in request.messages]
         counts = [self._count(message) + FRAME_TOKENS for message in request.messages]
-        reply = min(request.sampling.max_tokens or n_ctx, n_ctx // REPLY_SHARE)
+        reply = self._reply_room(request)
         frame = len(said) if sum(counts) > n_ctx else -sum(counts)  # what may fit is tried as it is
         prompt: Prompt | None = None
         for _ in range(MOST_TRIES):
@@ -85,6 +107,29 @@ class PromptMaker:
                 break
         assert prompt
         return prompt
+
+    def _reply_room(self, request: GenerationRequest) -> int:
+        n_ctx = self._runner.n_ctx
+        return min(request.sampling.max_tokens or n_ctx, n_ctx // REPLY_SHARE)
+
+    def _learn_beginning(self, request: GenerationRequest, prompt: Prompt) -> None:
+        """Remember the tokens of all but the last message, which is about to change with each key that is pressed."""
+        *before, last = [message for place, message in enumerate(request.messages) if place not in prompt.left_out]
+        known, _ = self._transcripts.beginning(prompt.text)
+        if not before or len(prompt.text) - len(known) < len(last.content) + UNKNOWN:
+            return
+        try:
+            options = replace(PromptOptions.of(request), continues=False, opens_reply=False)
+            beginning = self._template.render(before, options)
+        except InvalidTemplate:
+            return
+        # Where the rest did not begin with a token of its own kind, text cut here could be read in other tokens.
+        if prompt.text.startswith(beginning) and self._begins_special(prompt.text[len(beginning) :]):
+            self._transcripts.add(beginning, self._tokens(beginning))
+
+    def _begins_special(self, text: str) -> bool:
+        first = self._runner.tokenize(text[:UNKNOWN], add_special=False, parse_special=True)[:1]
+        return bool(first) and first[0] in self._runner.special
 
     def _without(self, left_out: tuple[int, ...], request: GenerationRequest, said: Sequence[int]) -> Prompt:
         gone, options = {*left_out}, PromptOptions.of(request)

@@ -28,7 +28,8 @@ Report = Callable[[str], object]
 Stamp = tuple[int, int]
 
 _UNREAD: Stamp = (-1, -1)
-_UNSOUND = (ValueError, LookupError, TypeError)
+UNSOUND = (ValueError, LookupError, TypeError)
+"""What reading and understanding a file's content may raise."""
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
@@ -86,11 +87,11 @@ class AtomicJSONStorage(Storage):
             self.seen = None
             return None
         try:
-            tables = _decode(content)
+            tables = decode(content)
             version = self._supported(version_of(tables))
             migrate(tables)
             parsed = parse(tables)
-        except _UNSOUND as error:
+        except UNSOUND as error:
             return self._recover(parse, error)
         if version < CURRENT:
             write_file(_unused(self._path.with_name(f'{self._path.name}.v{version}')), content)
@@ -246,7 +247,8 @@ def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
-def _decode(content: bytes) -> Tables:
+def decode(content: bytes) -> Tables:
+    """Return the tables in a file's content, of whatever version; ValueError if there are none."""
     tables = orjson.loads(content)
     if not isinstance(tables, dict) or not all(_is_table(table) for table in tables.values()):
         raise ValueError('not a set of tables')

@@ -3,27 +3,26 @@
 import os
 import sys
 from pathlib import Path
+from urllib.parse import urlencode
 
 from loguru import logger
 from nicegui import app, ui
+from starlette.requests import Request
 
 from webui import api, diagrams, security
 from webui.api import errors
-from webui.components.settings_drawer import stored_theme
 from webui.config import AppConfig
 from webui.pages.chat import ChatPage
+from webui.person import welcome
 from webui.services import Services
 from webui.supervisor import CrashReport
 
 STATIC = Path(__file__).parent / 'static'
-STYLES = ('theme.css', 'app.css', 'markdown.css')
-SCRIPTS = ('page.js', 'copy.js', 'diagrams.js')
+STYLES = ('theme.css', 'app.css', 'messages.css', 'composer.css', 'markdown.css', 'palette.css', 'transfer.css')
+SCRIPTS = ('page.js', 'focus.js', 'copy.js', 'upload.js', 'diagrams.js')
 RECONNECT_SECONDS = 30.0
 """How long a tab may be offline and still go on where it was."""
 VIEWPORT = 'width=device-width, initial-scale=1, interactive-widget=resizes-content'
-LIGHT, DARK = ':root{background:#fff}', ':root{background:#161615}'
-FIRST_PAINT = {'auto': f'{LIGHT}@media(prefers-color-scheme:dark){{{DARK}}}', 'light': LIGHT, 'dark': DARK}
-"""The background before the styles are there, so that no tab flashes in the wrong theme."""
 
 
 def serve(config: AppConfig, crash: CrashReport | None) -> None:
@@ -60,10 +59,10 @@ def create(services: Services) -> None:
 
     @ui.page('/')
     @ui.page('/c/{chat_id}')
-    async def chat(chat_id: str = '') -> None:
-        ui.add_head_html(f'<style>{FIRST_PAINT[stored_theme()]}</style>')
+    async def chat(request: Request, chat_id: str = '', message: str = '') -> None:
+        welcome(request)
         page = ChatPage(services)
-        await page.visit(f'/c/{chat_id}' if chat_id else '/')
+        await page.visit(f'/c/{chat_id}?{urlencode({"message": message})}' if chat_id else '/')
 
 
 def _head() -> str:

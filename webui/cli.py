@@ -36,13 +36,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         from webui.bench import main as bench
 
         return bench(arguments[1:])
+    if arguments[:1] == ['chats']:
+        from webui.chats_command import main as chats
+
+        return chats(arguments[1:])
     return _serve(arguments)
 
 
 def _serve(arguments: list[str]) -> int:
     options = vars(_parser().parse_args(arguments))
-    if options.pop('command') == 'bench':
-        return _refuse("'bench' comes before its options: run.py bench NAME")
+    if (command := options.pop('command')) != 'serve':
+        return _refuse(f"'{command}' comes before its options: run.py {command} NAME")
     from webui.config import AppConfig, InvalidOption
     from webui.instance import AlreadyRunning
 
@@ -99,11 +103,11 @@ def _parser() -> argparse.ArgumentParser:
         prog='run.py',
         description='Chat with local GGUF models in the browser.',
         epilog='Each option is also an environment variable, --data-dir for one CHATBOT_DATA_DIR; the option wins. '
-        "'run.py bench --help' tells about the benchmarks.",
+        "'run.py bench --help' tells about the benchmarks, 'run.py chats --help' about chats in and out of the app.",
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add('command', nargs='?', choices=['serve', 'bench'], default='serve', help='default: serve')
+    add('command', nargs='?', choices=['serve', 'bench', 'chats'], default='serve', help='default: serve')
     add('--host', help='address to listen at (default: 127.0.0.1)')
     add('--port', help='port to listen at, 0 for any that is free (default: 8080)')
     add('--native', action='store_true', default=None, help='open a window of its own instead of a browser tab')

@@ -28,9 +28,9 @@ COMMANDS: dict[str, Command] = {
     command.name: command
     for command in (
         Command(name='send', keys='ctrl+enter', where='composer', listed=False),
-        Command(name='stop', keys='escape', icon='stop_circle'),
         Command(name='new-chat', keys='ctrl+shift+o', icon='edit_square'),
         Command(name='palette', keys='ctrl+k', listed=False),
+        Command(name='stop', keys='escape', icon='stop_circle'),
         Command(name='regenerate', keys='ctrl+shift+enter', icon='refresh'),
         Command(name='continue', keys='alt+enter', icon='resume'),
         Command(name='edit-last', keys='arrowup', icon='edit', where='empty-composer'),
@@ -75,7 +75,7 @@ def bindings(chosen: Mapping[str, str]) -> dict[str, str]:
 
 def refuse(name: str, keys: str, chosen: Mapping[str, str]) -> Reason | None:
     """Say why a command cannot have these keys; None if it can."""
-    *modifiers, key = keys.split('+') if not keys.endswith('++') else [*keys[:-2].split('+'), '+']
+    modifiers, key = split_keys(keys)
     if modifiers != [known for known in MODIFIERS if known in modifiers] or not _is_key(key):
         return 'incomplete'
     if taken_by(name, keys, chosen):
@@ -90,6 +90,12 @@ def refuse(name: str, keys: str, chosen: Mapping[str, str]) -> Reason | None:
 def taken_by(name: str, keys: str, chosen: Mapping[str, str]) -> str:
     """Return the other command that has these keys, '' if there is none."""
     return next((other for other, its in bindings(chosen).items() if its == keys and other != name), '')
+
+
+def split_keys(keys: str) -> tuple[list[str], str]:
+    """Return the modifiers of a combination and its key, which may be a plus."""
+    *modifiers, key = keys[:-1].split('+') if keys.endswith('+') else keys.split('+')
+    return (modifiers, '+') if keys.endswith('+') else (modifiers, key)
 
 
 def _is_key(key: str) -> bool:

@@ -140,6 +140,16 @@ class AppConfig(BaseModel):
         return self.data_dir / 'chats' / 'local'
 
     @property
+    def uploads_dir(self) -> Path:
+        """What was attached and not sent yet."""
+        return self.data_dir / 'uploads'
+
+    @property
+    def imports_dir(self) -> Path:
+        """Files that were given for an import, until it is over."""
+        return self.data_dir / 'imports'
+
+    @property
     def models_file(self) -> Path:
         """What the user set for each model."""
         return self.data_dir / 'models.json'

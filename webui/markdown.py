@@ -16,14 +16,14 @@ from webui.blocks import Block, BlockSplitter, fence_language
 from webui.cleaning import clean
 from webui.code_blocks import code_block
 from webui.markdown_rules import UNFINISHED, add_rules
-from webui.words import say, spoken
+from webui.words import language, say
 
 CACHED_LIMIT, CACHED_COUNT = 16_384, 128  # stored messages kept rendered: a few MB at most
 
 
 def render(source: str) -> str:
     """Return the HTML of a whole message, the same that its blocks give one by one."""
-    return _render_short(source, spoken()) if len(source) <= CACHED_LIMIT else _render(source)
+    return _render_short(source, language()) if len(source) <= CACHED_LIMIT else _render(source)
 
 
 def render_block(block: Block) -> str:

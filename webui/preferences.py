@@ -2,8 +2,9 @@
 
 from typing import Any, Literal, Self
 
-from nicegui import app
+from nicegui import app, context
 from nicegui.observables import ObservableDict
+from nicegui.slot import Slot
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidatorFunctionWrapHandler, field_validator
 
 from webui.commands import COMMANDS, refuse
@@ -57,12 +58,22 @@ def of_person(store: ObservableDict | dict[str, Any]) -> Preferences:
 
 
 def preferences() -> Preferences:
-    """Return what the person chose whose page or request this is."""
+    """Return what the person chose whose page is being drawn, or whose request is answered."""
+    if Slot.get_stack() and KEPT_AS in context.client.storage:
+        # Not from `app.storage.user`: what is drawn because of another person's doing has that person's.
+        chosen: Preferences = context.client.storage[KEPT_AS]
+        return chosen
     return of_person(app.storage.user)
 
 
-def prefer(**changes: Any) -> Preferences:
-    """Keep what the person chose."""
-    chosen = preferences().changed(**changes)
-    app.storage.user[KEPT_AS] = chosen.model_dump()
+def use_preferences() -> Preferences:
+    """Draw this page as the person who asked for it chose."""
+    chosen = context.client.storage[KEPT_AS] = of_person(app.storage.user)
     return chosen
+
+
+def prefer(**changes: Any) -> Preferences:
+    """Keep what the person chose, for the page they did it on and for those they open later."""
+    chosen = of_person(app.storage.user).changed(**changes)
+    app.storage.user[KEPT_AS] = chosen.model_dump()
+    return use_preferences()

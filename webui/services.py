@@ -9,11 +9,16 @@ from inference.catalog import Catalog, starter_model, watch
 from inference.settings import LoadSettings
 from presets.chats import ChatStore
 from presets.models import ModelStore
+from presets.search import ChatSearch
 from presets.storage import Writer
 from presets.tunings import TuningStore
+from presets.uploads import UploadStore
 from webui.activity import Activity
+from webui.cabinet import Cabinet
 from webui.config import AppConfig
 from webui.conversations import Conversations
+from webui.documents.reader import DocumentReader
+from webui.imports import Imports
 from webui.model_host import ModelHost
 from webui.supervisor import CrashReport
 
@@ -59,11 +64,16 @@ class Services:
         await asyncio.to_thread(self.catalog.scan)
         self.chats = await ChatStore.open(self.config.chats_dir, self._writer, self.notices.add)
         self.models = await ModelStore.open(self.config.models_file, self._writer, self.notices.add)
+        self.imports = Imports(self.config.imports_dir, self.chats)
         self.tunings = TuningStore.open(self.config.tunings_file, self._writer, self.notices.add)
+        self.uploads = await UploadStore.open(self.config.uploads_dir)
+        self.documents = DocumentReader()
         activity = Activity(self.config.activity_file)
         died_with = activity.take()
         self.host = ModelHost(self.catalog, self.models, activity, self.tunings)
         self.conversations = Conversations(self.chats, self.host)
+        self.cabinet = Cabinet(self.chats, self.conversations)
+        self.search = await ChatSearch.open(self.config.chats_dir / 'search.db', self.chats)
         background_tasks.create(self._watch_models(), name='watch models')
         if notice := self._crash_notice(died_with):
             self.notices.add(notice)
@@ -75,6 +85,8 @@ class Services:
         """Stop what runs and save what is open, in the reverse order."""
         await self.conversations.close()
         await self.host.close()
+        self.imports.close()
+        await self.search.close()
         await self.chats.close()
         self._writer.close()
 

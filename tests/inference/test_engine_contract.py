@@ -2,10 +2,20 @@
 
 import asyncio
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import pytest
 
-from inference.chat import Finished, GenerationEvent, GenerationRequest, PromptProgress, Queued, TextDelta
+from inference.chat import (
+    Finished,
+    GenerationEvent,
+    GenerationRequest,
+    LeftOut,
+    Overflow,
+    PromptProgress,
+    Queued,
+    TextDelta,
+)
 from inference.engine import Engine, Generation
 from inference.errors import ContextLengthExceeded, InferenceError, InvalidRequest, ModelUnloaded
 
@@ -205,6 +215,55 @@ async def test_a_prompt_that_is_too_long_is_refused_with_both_numbers(engine: En
     assert f'{engine.info.n_ctx:,}' in str(caught.value)
 
 
+@pytest.mark.parametrize('overflow', ['stop', 'roll', 'middle'])
+async def test_a_measure_is_what_a_reply_reads(engine: Engine, ask: Ask, overflow: Overflow) -> None:
+    texts = [word for _ in range(30) for word in (SENTENCE, LONG)]
+    request = replace(ask('hello ' * 20_000, *texts, SENTENCE * 20, max_tokens=1), overflow=overflow)
+    for places in (slice(1, 2), slice(1, 10), slice(None)):
+        part = replace(request, messages=request.messages[places])
+        size = await engine.measure(part)
+        assert size == await engine.measure(part), 'what it remembers changes nothing'
+
+        if not size.fits:
+            with pytest.raises(ContextLengthExceeded):
+                await reply(engine, part)
+            continue
+        events = await reply(engine, part)
+        assert size.tokens == end_of(events).usage.prompt_tokens
+        assert [event.messages for event in events if isinstance(event, LeftOut)] == [size.left_out] * bool(
+            size.left_out
+        )
+
+
+async def test_a_measure_follows_what_is_typed(engine: Engine, ask: Ask) -> None:
+    before = [SENTENCE, SENTENCE] * 20
+    first = await reply(engine, ask(*before, 'hello', max_tokens=1))
+    for draft in ('', 'hello', 'hello the cat', 'hello the cat sees a dog'):
+        size = await engine.measure(ask(*before, draft))
+        assert size.counts[-1] == await engine.count_tokens(draft)
+        assert size.tokens - end_of(first).usage.prompt_tokens == size.counts[-1] - await engine.count_tokens('hello')
+        assert size.n_ctx == engine.info.n_ctx
+
+
+async def test_a_measure_says_what_does_not_fit(engine: Engine, ask: Ask) -> None:
+    size = await engine.measure(ask(' hello' * 120_000))
+
+    assert not size.fits
+    assert size.tokens >= 120_000
+    with pytest.raises(InvalidRequest):
+        await engine.measure(ask())
+
+
+async def test_what_gives_way_ends_when_another_request_comes(engine: Engine, ask: Ask) -> None:
+    giving_way = engine.generate(replace(ask(LONG), gives_way=True))
+    await until(giving_way, TextDelta)
+
+    other = engine.generate(ask(SENTENCE, max_tokens=4))
+
+    assert end_of(await rest(giving_way)).reason == 'cancelled'
+    assert end_of(await rest(other)).usage.completion_tokens == 4
+
+
 async def test_no_messages_is_no_request(engine: Engine, ask: Ask) -> None:
     with pytest.raises(InvalidRequest):
         await reply(engine, ask())
@@ -231,6 +290,8 @@ async def test_a_closed_engine_says_so(engine: Engine, ask: Ask) -> None:
 
     with pytest.raises(ModelUnloaded):
         await reply(engine, ask(SENTENCE))
+    with pytest.raises(ModelUnloaded):
+        await engine.measure(ask(SENTENCE))
 
 
 async def test_texts_become_vectors_of_length_one(engine: Engine) -> None:

@@ -1,16 +1,20 @@
 """Chats as their owner sees them: saved, listed, deleted, restored, and unharmed by what happens to their files."""
 
 import asyncio
+import json
+import os
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from inference.chat import ToolCall
 from inference.settings import SamplingSettings
-from presets.chat import Chat, StoredMessage
+from presets.chat import Chat, ChatSummary, StoredMessage
 from presets.chats import ChatStore
 from presets.errors import DamagedFile, NotFound, StoreError
+from presets.folders import folder_path
 from presets.storage import Writer
 
 Open = Callable[[], Awaitable[ChatStore]]
@@ -244,10 +248,150 @@ async def test_the_trash_keeps_what_it_has(start: Open, tmp_path: Path) -> None:
     assert older.read_text() == 'an older one'
 
 
+async def test_the_trash_tells_what_is_in_it(start: Open, tmp_path: Path) -> None:
+    store = await start()
+    first, second = a_chat('first'), a_chat('second')
+    for chat in (first, second):
+        await store.save(chat)
+        await store.delete(chat.id)
+    assert [entry.summary.title for entry in store.trashed()] == ['second', 'first']
+    before = store.trashed()
+    assert before[0].size == (tmp_path / 'trash' / f'{second.id}.json').stat().st_size
+    await store.close()
+
+    again = await start()
+    assert again.trashed() == before
+    await again.restore(first.id)
+    assert [entry.summary.id for entry in again.trashed()] == [second.id]
+
+
+async def test_what_is_removed_from_the_trash_leaves_nothing(start: Open, tmp_path: Path) -> None:
+    chat, other = a_chat('Hi'), a_chat('Other')
+    for each in (chat, other, chat):  # twice, so that there is a backup
+        await (await start()).save(each)
+    store = await start()
+    await store.delete(chat.id)
+    await store.delete(other.id)
+    (tmp_path / 'trash' / f'{chat.id}.json.older-20260101T000000Z').write_text('an older one')
+    await store.purge([chat.id, 'nobody', '../index'])
+
+    assert [entry.summary.id for entry in store.trashed()] == [other.id]
+    assert files(tmp_path, f'**/{chat.id}*') == []
+    with pytest.raises(NotFound):
+        await store.restore(chat.id)
+    await store.restore(other.id)
+    await store.purge([other.id])
+    assert await store.load(other.id) == other
+
+
+async def test_a_chat_leaves_the_trash_by_itself_after_its_time(start: Open, tmp_path: Path) -> None:
+    store = await start()
+    long_ago, lately = a_chat('long ago'), a_chat('lately')
+    for chat in (long_ago, lately):
+        await store.save(chat)
+        await store.delete(chat.id)
+    await store.close()
+    index = tmp_path / 'trash' / 'index.json'
+    dates = json.loads(index.read_text())
+    dates[long_ago.id][2] = '2020-01-01T00:00:00Z'
+    index.write_text(json.dumps(dates))
+
+    assert [entry.summary.id for entry in (await start()).trashed()] == [lately.id]
+    assert files(tmp_path / 'trash', f'{long_ago.id}*') == []
+
+
+async def test_nothing_leaves_a_trash_that_knows_no_dates(start: Open, tmp_path: Path) -> None:
+    store = await start()
+    chat = a_chat('Hi')
+    await store.save(chat)
+    await store.delete(chat.id)
+    await store.close()
+    (tmp_path / 'trash' / 'index.json').unlink()
+    os.utime(tmp_path / 'trash' / f'{chat.id}.json', (0, 0))
+    (tmp_path / 'trash' / 'broken.json').write_text('not a chat')
+
+    again = await start()
+    assert {entry.summary.title for entry in again.trashed()} == {'Hi', 'broken'}
+    assert all(datetime.now(UTC) - entry.deleted < timedelta(minutes=1) for entry in again.trashed())
+    assert (tmp_path / 'trash' / 'broken.json').read_text() == 'not a chat'
+
+
+# Pins, archive and folders
+
+
+async def test_a_chat_is_pinned_archived_and_filed_without_being_opened(start: Open) -> None:
+    store = await start()
+    chat = a_chat('Hi', 'Hello!')
+    await store.save(chat)
+    seen: list[object] = []
+    store.subscribe(lambda: seen.append(store.summary(chat.id)))
+    await store.arrange(chat.id, pinned=True, folder='Work/Taxes')
+    await store.arrange(chat.id, archived=True)
+    await store.arrange(chat.id, archived=True)
+
+    assert len(seen) == 2
+    arranged = {'pinned': True, 'archived': True, 'folder': 'Work/Taxes'}
+    for reader in (store, await start()):
+        assert await reader.load(chat.id) == chat.model_copy(update=arranged)
+        [summary] = reader.summaries()
+        assert summary == ChatSummary.of(chat).model_copy(update=arranged)
+    with pytest.raises(NotFound):
+        await store.arrange('nobody', pinned=True)
+
+
+async def test_a_folder_is_there_without_chats(start: Open, problems: list[str]) -> None:
+    store = await start()
+    await store.add_folder('Work/Taxes/2026')
+    await store.add_folder('Work/Taxes/2026')
+    await store.add_folder('art')
+    filed = a_chat('Hi')
+    filed.folder = 'Books'
+    await store.save(filed)
+    assert store.folders() == ['art', 'Books', 'Work', 'Work/Taxes', 'Work/Taxes/2026']
+
+    await store.rename_folder('Work/Taxes', 'Home/Money')
+    assert (await start()).folders() == ['art', 'Books', 'Home', 'Home/Money', 'Home/Money/2026']
+    await store.remove_folder('Home/Money')
+    assert (await start()).folders() == ['art', 'Books', 'Home', 'Home/2026']
+    assert not problems
+
+
+async def test_damaged_folders_cost_only_the_empty_ones(start: Open, tmp_path: Path, problems: list[str]) -> None:
+    store = await start()
+    filed = a_chat('Hi')
+    filed.folder = 'Books'
+    await store.save(filed)
+    await store.add_folder('Empty')
+    (tmp_path / 'folders.json').write_text('{')
+
+    assert (await start()).folders() == ['Books']
+    assert 'folders.json is damaged' in problems[0]
+
+
+@pytest.mark.parametrize(
+    ('typed', 'path'),
+    [
+        ('Work', 'Work'),
+        ('  Work / My  taxes/ ', 'Work/My taxes'),
+        ('/a//b/', 'a/b'),
+        ('../..', ''),
+        ('a/../b', 'a/b'),
+        ('x' * 100, 'x' * 60),
+        ('/'.join('abcdefghijkl'), 'a/b/c/d/e/f/g/h'),
+        ('a\nb', 'a b'),
+        ('', ''),
+    ],
+)
+def test_a_folder_has_the_name_a_person_means(typed: str, path: str) -> None:
+    assert folder_path(typed) == path
+
+
 # Ids
 
 
-@pytest.mark.parametrize('chat_id', ['../secret', '..', '', 'a/b', 'a\\b', 'C:x', 'x\n', 'x' * 65, 'é', 'index', 'NUL'])
+@pytest.mark.parametrize(
+    'chat_id', ['../secret', '..', '', 'a/b', 'a\\b', 'C:x', 'x\n', 'x' * 65, 'é', 'index', 'folders', 'NUL']
+)
 async def test_an_id_never_becomes_another_path(start: Open, tmp_path: Path, chat_id: str) -> None:
     store = await start()
     (tmp_path.parent / 'secret.json').write_text('{}')

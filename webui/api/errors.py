@@ -26,8 +26,9 @@ from inference.errors import (
     ModelUnloaded,
     NoModelLoaded,
 )
-from presets.errors import DamagedFile, NewerSchema, NotFound, StoreError
-from webui.conversation import ReplyRunning
+from presets.errors import DamagedFile, InvalidImport, NewerSchema, NotFound, StoreError
+from webui.documents.reader import TooLarge, Unreadable
+from webui.replying import ReplyRunning
 
 PATHS = ('/api/', '/v1/', '/metrics')
 STATUS: dict[type[Exception], int] = {
@@ -40,12 +41,15 @@ STATUS: dict[type[Exception], int] = {
     InvalidTemplate: 400,
     InvalidRequest: 400,
     ReplyRunning: 409,
+    Unreadable: 422,
+    TooLarge: 413,
     DecodeFailed: 500,
     ModelUnloaded: 503,
     StoreError: 507,
     NotFound: 404,
     NewerSchema: 500,
     DamagedFile: 500,
+    InvalidImport: 422,
 }
 CODES = {400: 'invalid_request', 404: 'not_found', 405: 'method_not_allowed', 413: 'body_too_large'}
 RETRY_SECONDS = '5'

@@ -1,11 +1,14 @@
 """`/api/chats/{chat_id}/…`: what a person does with messages, for the page and for scripts."""
 
 from collections import OrderedDict
+from dataclasses import asdict
+from typing import Any
 
 from fastapi import APIRouter
 from starlette.requests import Request
 
 from presets.errors import NotFound
+from webui.api.attachments import attached, resolved
 from webui.api.messages_schema import EditedMessage, InsertedMessage, NewMessage, QueuedChange
 from webui.api.schema import LimitedRoute, user_of
 from webui.conversation import Conversation, Undo
@@ -41,6 +44,7 @@ class MessagesApi:
         for path, act in (
             ('/stop', self.stop),
             ('/insert', self.insert),
+            ('/measure', self.measure),
             (f'{message}/show', self.show),
             (f'{message}/reveal', self.reveal),
             (f'{message}/restore', self.restore),
@@ -56,7 +60,8 @@ class MessagesApi:
     async def send(self, chat_id: str, body: NewMessage, request: Request) -> Answer:
         """Add a message and begin the reply; 409 while another reply is written."""
         conversation = await self._open(chat_id)
-        message = await conversation.send(body.text, user_of(request), attachments=body.attachments)
+        async with attached(self._services.uploads, body.attachments) as attachments:
+            message = await conversation.send(body.text, user_of(request), attachments=attachments)
         return {'id': message.id}
 
     async def answer(self, chat_id: str, request: Request) -> Answer:
@@ -87,13 +92,25 @@ class MessagesApi:
     async def edit(self, chat_id: str, message_id: str, body: EditedMessage, request: Request) -> Answer:
         """Put another text beside a message; a message of the user gets a new reply."""
         conversation = await self._open(chat_id)
-        new = await conversation.edit(message_id, body.text, user_of(request), attachments=body.attachments)
+        async with attached(self._services.uploads, body.attachments or ()) as attachments:
+            new_ones = None if body.attachments is None else attachments
+            new = await conversation.edit(message_id, body.text, user_of(request), attachments=new_ones)
         return {'id': new.id}
 
     async def insert(self, chat_id: str, body: InsertedMessage) -> Answer:
         """Add a message without generating anything."""
         message = await (await self._open(chat_id)).insert(body.role, body.text, after=body.after)
         return {'id': message.id}
+
+    async def measure(self, chat_id: str, body: NewMessage) -> dict[str, Any]:
+        """Return how much of the context the chat and a draft take; for a chat that is not saved yet, 'new' is its id.
+
+        `system`, `history`, `attachments` and `draft` add up to `total`, in tokens.
+        """
+        conversations = self._services.conversations
+        conversation = conversations.new() if chat_id == 'new' else await conversations.open(chat_id)
+        use = await conversation.measure(body.text, await resolved(self._services.uploads, body.attachments))
+        return {**asdict(use), 'total': use.total}
 
     async def delete(self, chat_id: str, message_id: str, below: bool = False) -> Answer:
         """Take a message out, or it and all below; `…/restore` puts back what this took."""
@@ -128,14 +145,17 @@ class MessagesApi:
     async def enqueue(self, chat_id: str, body: NewMessage, request: Request) -> Answer:
         """Keep a message until the reply has ended; it goes at once if none is written."""
         conversation = await self._open(chat_id)
-        message = await conversation.enqueue(body.text, user_of(request), attachments=body.attachments)
+        async with attached(self._services.uploads, body.attachments) as attachments:
+            message = await conversation.enqueue(body.text, user_of(request), attachments=attachments)
         return {'id': message.id}
 
     async def change_queued(self, chat_id: str, message_id: str, body: QueuedChange) -> Answer:
         """Change a message that waits, or its place."""
         conversation = await self._open(chat_id)
         if body.text is not None or body.attachments is not None:
-            await conversation.edit_queued(message_id, body.text, attachments=body.attachments)
+            async with attached(self._services.uploads, body.attachments or ()) as attachments:
+                new_ones = None if body.attachments is None else attachments
+                await conversation.edit_queued(message_id, body.text, attachments=new_ones)
         if body.place is not None:
             await conversation.move_queued(message_id, body.place)
         return {'id': message_id}

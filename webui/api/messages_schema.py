@@ -7,7 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from presets.chat import Attachment
 from webui.api.schema import Clean, Text
 
-Attachments = Annotated[list[Attachment], Clean]
+Attachments = Annotated[list[Attachment | str], Clean]
+"""Whole, or the ids of uploads."""
 BESIDE = 'Without it, what is attached to the old message stays.'
 
 

@@ -8,7 +8,7 @@ from loguru import logger
 
 from inference.errors import InferenceError
 from presets.errors import StoreError
-from webui.bench import crash, engine, fuzz, memory, serve, start, stream, tune
+from webui.bench import crash, engine, fuzz, memory, page, serve, start, stream, tune
 from webui.config import InvalidOption
 from webui.launch import CannotLaunch
 
@@ -18,6 +18,7 @@ BENCHMARKS = {
     'serve': serve,
     'memory': memory,
     'stream': stream,
+    'page': page,
     'start': start,
     'crash': crash,
     'fuzz': fuzz,

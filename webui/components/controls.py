@@ -4,14 +4,17 @@ from collections.abc import Callable
 
 from nicegui import ui
 
+from webui.components.keyboard import keys_of
 from webui.components.region import Region
+from webui.person import spell_keys
+from webui.words import say
 
 Handler = Callable[[], object]
 TOAST_SECONDS = 8.0
 
 
-def icon_button(icon: str, name: str, on_click: Handler, *, key: str = '', testid: str = '') -> ui.button:
-    """Return a flat round button; `name` is what a screen reader says, the tooltip adds the `key`."""
+def icon_button(icon: str, name: str, on_click: Handler, *, command: str = '', testid: str = '') -> ui.button:
+    """Return a flat round button; `name` is what a screen reader says, the tooltip adds the keys of `command`."""
     button = (
         ui.button(icon=f'sym_o_{icon}', on_click=on_click, color=None).props('flat round dense').classes('icon-button')
     )
@@ -19,13 +22,19 @@ def icon_button(icon: str, name: str, on_click: Handler, *, key: str = '', testi
     if testid:
         button.props['data-testid'] = testid
     with button:
-        ui.tooltip(f'{name} ({key})' if key else name).props('delay=400')
+        ui.tooltip(with_keys(name, command)).props('delay=400')
     return button
+
+
+def with_keys(name: str, command: str) -> str:
+    """Return the name of a control followed by the keys of its command, if there are any."""
+    keys = keys_of(command) if command else ''
+    return f'{name} ({spell_keys(keys)})' if keys else name
 
 
 def info_button(about: str, help: str) -> None:
     """Draw a button that explains something on hover and focus."""
-    info = icon_button('info', f'About {about}', lambda: None)
+    info = icon_button('info', say('common.about', name=about), lambda: None)
     with info:
         info.default_slot.children[0].delete()
         ui.tooltip(help).style('max-width: 18rem')
@@ -38,6 +47,13 @@ def text_button(text: str, on_click: Handler, *, primary: bool = False, testid: 
     if testid:
         button.props['data-testid'] = testid
     return button
+
+
+def follow_focus(drawer: ui.element, side: str) -> None:
+    """Let the keyboard go into a drawer when it opens, and back when it closes; see focus.js."""
+    assert side in ('left', 'right')
+    drawer.on('show', js_handler=f"() => drawerMoved('{side}', true)")
+    drawer.on('hide', js_handler=f"() => drawerMoved('{side}', false)")
 
 
 def set_class(element: ui.element, name: str, present: bool) -> None:
@@ -60,6 +76,6 @@ class Toasts(Region):
             if action:
                 label, handler = action
                 text_button(label, handler).on_click(toast.delete)
-            icon_button('close', 'Dismiss', toast.delete)
+            icon_button('close', say('common.dismiss'), toast.delete)
             if not error:
                 ui.timer(TOAST_SECONDS, toast.delete, once=True)

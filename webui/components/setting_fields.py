@@ -8,11 +8,14 @@ from nicegui import ui
 from inference.settings import Kind, Setting
 from webui.components.controls import icon_button
 from webui.components.region import Region
+from webui.words import say
+from webui.words.settings import choice_name, setting_title
 
 Report = Callable[[Any], object]
 WIDE: tuple[Kind, ...] = ('text', 'texts', 'numbers', 'order', 'biases')
 """Kinds whose field stands below the name."""
-PLACEHOLDERS: dict[Kind, str] = {'texts': 'Type, then Enter', 'numbers': '3, 1', 'biases': '42=-100, then Enter'}
+PLACEHOLDERS: tuple[Kind, ...] = ('texts', 'numbers', 'biases')
+"""Kinds whose field says how it is filled in."""
 
 
 def make_field(setting: Setting, on_change: Report) -> Any:
@@ -22,7 +25,9 @@ def make_field(setting: Setting, on_change: Report) -> Any:
         case 'bool':
             field = ui.switch(on_change=lambda event: on_change(event.value)).props('dense')
         case 'choice':
-            field = ui.select(list(setting.choices), on_change=lambda event: on_change(event.value))
+            field = ui.select(
+                {name: choice_name(name) for name in setting.choices}, on_change=lambda event: on_change(event.value)
+            )
             field.props('outlined dense options-dense').classes('field')
         case 'texts' | 'biases':
             field = ui.input_chips(on_change=lambda event: on_change(event.value)).props('outlined dense')
@@ -38,10 +43,10 @@ def make_field(setting: Setting, on_change: Report) -> Any:
             field.props('outlined dense debounce=500').classes('field')
     if setting.kind in WIDE:
         field.classes('field-below')
-    if placeholder := PLACEHOLDERS.get(setting.kind):
-        field.props['placeholder'] = placeholder
+    if setting.kind in PLACEHOLDERS:
+        field.props['placeholder'] = say(f'settings.placeholder_{setting.kind}')
     field.props['data-testid'] = f'setting-{setting.name}'
-    field.props['aria-label'] = setting.title
+    field.props['aria-label'] = setting_title(setting)
     return field
 
 
@@ -108,9 +113,13 @@ class OrderField(Region):
             box.props('dense size=xs').props['data-testid'] = f'use-{name}'
             if name in self.value:
                 place = self.value.index(name)
-                up = icon_button('arrow_upward', f'Move {name} up', lambda: self._move(place, place - 1))
+                up = icon_button(
+                    'arrow_upward', say('settings.move_up', name=name), lambda: self._move(place, place - 1)
+                )
                 up.set_enabled(place > 0)
-                down = icon_button('arrow_downward', f'Move {name} down', lambda: self._move(place, place + 1))
+                down = icon_button(
+                    'arrow_downward', say('settings.move_down', name=name), lambda: self._move(place, place + 1)
+                )
                 down.set_enabled(place < len(self.value) - 1)
 
     def _toggle(self, name: str) -> object:

@@ -4,35 +4,30 @@ from collections.abc import Awaitable
 from typing import Any
 
 import psutil
-from nicegui import app, ui
+from nicegui import ui
 
 from inference.chat import Overflow
 from inference.errors import InferenceError
 from inference.settings import LoadSettings, SamplingSettings, describe
 from webui.components.controls import Handler, icon_button, info_button, text_button
+from webui.components.keyboard import Keyboard
+from webui.components.model_picker import LoadProblem
+from webui.components.preferences_form import PreferencesForm
 from webui.components.region import Region
 from webui.components.settings_form import SettingsForm
+from webui.components.transfer import TransferDialog
 from webui.conversation import Conversation
 from webui.services import Services
+from webui.words import say
 
-THEMES = {'auto': None, 'light': False, 'dark': True}
-OVERFLOWS = {
-    'stop': 'Stop there',
-    'roll': 'Leave out the oldest messages',
-    'middle': 'Leave out messages in the middle',
-}
-OVERFLOW_HELP = (
-    'What happens when the conversation outgrows the context: it ends; or the model does not get the oldest messages '
-    'any more, or those in the middle, so that it knows the first question and answer. They stay on the page, marked.'
-)
-WAITING = 'Takes effect when the model is loaded again.'
+OVERFLOWS = ('stop', 'roll', 'middle')
 LIVE = {setting.name for setting in describe(LoadSettings) if not setting.needs_reload}
 
 
 class SettingsDrawer(Region):
     """What belongs to the chat applies at once, load settings wait in a bar with one button if they need a reload."""
 
-    def __init__(self, services: Services, *, on_close: Handler, dark: ui.dark_mode) -> None:
+    def __init__(self, services: Services, transfer: TransferDialog, *, on_close: Handler, keyboard: Keyboard) -> None:
         super().__init__()
         self._services = services
         self._conversation: Conversation | None = None
@@ -41,29 +36,38 @@ class SettingsDrawer(Region):
         self.classes('settings').props('data-testid=settings-drawer')
         with self:
             with ui.element('div').classes('settings-head'):
-                ui.label('Settings').classes('name')
-                icon_button('close', 'Close settings', on_close, key='Ctrl+,')
+                ui.label(say('settings.title')).classes('name').props('role=heading aria-level=2')
+                icon_button('close', say('settings.close'), on_close, command='settings')
             with ui.element('div').classes('settings-body'):
                 self._draw_chat()
-                ui.label('Model').classes('settings-section')
-                ui.label('What needs a reload waits for the button below.').classes('settings-note')
+                _section('settings.model')
+                ui.label(say('settings.model_note')).classes('settings-note')
                 self._model = ui.element('div')
-                self._draw_theme(dark)
+                _section('settings.you')
+                ui.label(say('settings.you_note')).classes('settings-note')
+                PreferencesForm(keyboard)
+                transfer.draw_settings()
+            LoadProblem(services)
             self._draw_reload_bar()
         self._follow_model()
         services.host.changed.subscribe(self._follow_model)
+        services.host.adjusted.subscribe(self._follow_adjustment)
 
     def show(self, conversation: Conversation) -> None:
         """Show the settings of another chat."""
+        if self._conversation:
+            self._conversation.changed.unsubscribe(self._follow_chat)
         self._conversation = conversation
+        conversation.changed.subscribe(self._follow_chat)
         self._prompt.set_value(conversation.chat.system_prompt)
         self._overflow.set_value(conversation.chat.overflow)
         self._sampling.show(conversation.chat.sampling)
 
     def _draw_chat(self) -> None:
-        ui.label('Chat').classes('settings-section')
-        self._prompt = ui.textarea(placeholder='System prompt: what the model should know and how it should answer')
-        self._prompt.props('outlined autogrow debounce=400 data-testid=system-prompt aria-label="System prompt"')
+        _section('settings.chat')
+        self._prompt = ui.textarea(placeholder=say('settings.system_prompt_hint'))
+        self._prompt.props('outlined autogrow debounce=400 data-testid=system-prompt')
+        self._prompt.props['aria-label'] = say('settings.system_prompt')
         self._prompt.classes('system-prompt').on_value_change(lambda event: self._set_prompt(event.value))
         self._draw_overflow()
         self._sampling = SettingsForm(SamplingSettings(), self._set_sampling)
@@ -71,27 +75,18 @@ class SettingsDrawer(Region):
     def _draw_overflow(self) -> None:
         with ui.element('div').classes('setting'):
             with ui.element('div').classes('setting-line'):
-                ui.label('When the context is full').classes('setting-name')
-                info_button('When the context is full', OVERFLOW_HELP)
-            self._overflow = ui.select(OVERFLOWS, value='stop', on_change=lambda event: self._set_overflow(event.value))
+                ui.label(say('settings.overflow')).classes('setting-name')
+                info_button(say('settings.overflow'), say('settings.overflow_help'))
+            options = {name: say(f'settings.overflow_{name}') for name in OVERFLOWS}
+            self._overflow = ui.select(options, value='stop', on_change=lambda event: self._set_overflow(event.value))
             self._overflow.props('outlined dense options-dense data-testid=setting-overflow').classes('field-below')
-            self._overflow.props['aria-label'] = 'When the context is full'
-
-    def _draw_theme(self, dark: ui.dark_mode) -> None:
-        def choose(theme: str) -> None:
-            app.storage.user['theme'] = theme
-            dark.set_value(THEMES[theme])
-
-        ui.label('Appearance').classes('settings-section')
-        names = {'auto': 'System', 'light': 'Light', 'dark': 'Dark'}
-        toggle = ui.toggle(names, value=stored_theme(), on_change=lambda event: choose(event.value))
-        toggle.props('no-caps dense unelevated toggle-color=primary padding="4px 14px" data-testid=theme')
+            self._overflow.props['aria-label'] = say('settings.overflow')
 
     def _draw_reload_bar(self) -> None:
         with ui.element('div').classes('reload-bar') as self._bar:
-            self._bar_text = ui.label(WAITING).classes('col')
-            text_button('Revert', self._revert)
-            text_button('Apply', self._apply, primary=True, testid='apply-load-settings')
+            self._bar_text = ui.label(say('settings.waiting')).classes('col')
+            text_button(say('settings.revert'), self._revert)
+            text_button(say('settings.apply'), self._apply, primary=True, testid='apply-load-settings')
         self._bar.set_visibility(False)
 
     def _follow_model(self) -> None:
@@ -107,6 +102,11 @@ class SettingsDrawer(Region):
         with self._model:
             self._load = SettingsForm(LoadSettings(), self._set_load, self._maxima(model_id))
         self._settle(self._services.host.load_settings(model_id))
+
+    def _follow_adjustment(self) -> None:
+        """Show what was changed on another page or by a program, unless something waits here."""
+        if not self._bar.visible:
+            self._follow_model()
 
     def _maxima(self, model_id: str) -> dict[str, float]:
         """Return bounds that this machine and model set."""
@@ -124,7 +124,7 @@ class SettingsDrawer(Region):
 
     def _set_load(self, settings: LoadSettings) -> Awaitable[None] | None:
         """Apply at once what the engine can change while it runs; the rest waits in the bar."""
-        self._bar_text.set_text(WAITING)
+        self._bar_text.set_text(say('settings.waiting'))
         host = self._services.host
         changed = {name for name in LIVE if getattr(settings, name) != getattr(self._loaded, name)}
         if changed and host.engine and host.state.model_id == self._model_id:
@@ -155,6 +155,11 @@ class SettingsDrawer(Region):
         if self._conversation:
             await self._conversation.change(sampling=settings)
 
+    def _follow_chat(self) -> None:
+        """Take over what can also be chosen elsewhere on the page."""
+        if self._conversation:
+            self._overflow.set_value(self._conversation.chat.overflow)
+
     async def _set_overflow(self, overflow: Overflow) -> None:
         if self._conversation and overflow != self._conversation.chat.overflow:
             await self._conversation.change(overflow=overflow)
@@ -164,7 +169,5 @@ class SettingsDrawer(Region):
             await self._conversation.change(system_prompt=text)
 
 
-def stored_theme() -> str:
-    """Return what this browser's user chose: auto, light or dark."""
-    theme = app.storage.user.get('theme', 'auto')
-    return theme if theme in THEMES else 'auto'
+def _section(name: str) -> None:
+    ui.label(say(name)).classes('settings-section').props('role=heading aria-level=3')

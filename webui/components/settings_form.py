@@ -9,15 +9,16 @@ from pydantic import BaseModel, ValidationError
 from inference.settings import Kind, Setting, describe
 from webui.components.controls import icon_button, info_button, set_class
 from webui.components.setting_fields import WIDE, make_field, read, shown
+from webui.words import formats, say
+from webui.words.settings import explain, group_name, setting_title
 
 S = TypeVar('S', bound=BaseModel)
 Outcome = Awaitable[None] | None
 UNFOLDED = ('Basic', 'Sampling', 'Reply')
 """Groups that are open at first."""
 LAST = ('Expert',)
-HINTS: dict[Kind, str] = {
-    'texts': 'Too many of them.', 'numbers': 'Numbers only, such as 3, 1.', 'biases': 'Such as 42=-100.',
-}  # fmt: skip
+HINTS: tuple[Kind, ...] = ('texts', 'numbers', 'biases')
+"""Kinds for which there is something to say about values that are refused."""
 SLIDER_STEPS = 2000
 """A range with more steps than this gets no slider: nobody can hit a value on it."""
 
@@ -50,7 +51,7 @@ class SettingsForm(ui.element, Generic[S]):
         self._mark_groups()
 
     def _add_group(self, group: str, rows: list[Setting]) -> None:
-        block = ui.expansion(group, value=group in UNFOLDED, on_value_change=lambda: self._draw_rows(group))
+        block = ui.expansion(group_name(group), value=group in UNFOLDED, on_value_change=lambda: self._draw_rows(group))
         block.classes('settings-group w-full').props('dense').props['data-testid'] = f'group-{group}'
         self._groups[group] = block, rows
         if block.value:
@@ -114,25 +115,23 @@ class _Row(ui.element):
         set_class(self, 'is-changed', value != self._setting.default)
 
     def complain(self) -> None:
-        minimum, maximum = self._setting.minimum, self._setting.maximum
-        reason = HINTS.get(self._setting.kind, 'Not allowed.')
-        if minimum is not None:
-            reason = f'Between {minimum:,} and {maximum:,}.'
-        self._error.set_text(f'{reason} The old value stays.')
+        setting = self._setting
+        reason = say(f'settings.refused_{setting.kind}' if setting.kind in HINTS else 'settings.refused')
+        if setting.minimum is not None and setting.maximum is not None:
+            bounds = {'minimum': formats.plain(setting.minimum), 'maximum': formats.plain(setting.maximum)}
+            reason = say('settings.refused_range', **bounds)
+        self._error.set_text(f'{reason} {say("settings.old_value_stays")}')
         self._error.set_visibility(True)
 
     def _name(self) -> None:
-        setting = self._setting
+        setting, title = self._setting, setting_title(self._setting)
         with ui.element('div').classes('setting-name'):
-            ui.label(setting.title)
+            ui.label(title)
             ui.element('span').classes('changed')
-        unit = f' In {setting.unit}.' if setting.unit else ''
-        default = f' Default: {setting.default}.' if setting.kind in ('bool', 'int', 'float', 'choice') else ''
-        reset = icon_button(
-            'undo', f'Reset {setting.title}', lambda: self._changed(shown(setting.kind, setting.default))
-        )
+        name = say('common.reset', name=title)
+        reset = icon_button('undo', name, lambda: self._changed(shown(setting.kind, setting.default)))
         reset.classes('reset')
-        info_button(setting.title, f'{setting.help}{unit}{default}')
+        info_button(title, explain(setting))
 
     def _make_slider(self) -> ui.slider | None:
         setting, maximum = self._setting, self._maximum
@@ -141,7 +140,7 @@ class _Row(ui.element):
         if (maximum - setting.minimum) / setting.step > SLIDER_STEPS:
             return None
         slider = ui.slider(min=setting.minimum, max=maximum, step=setting.step).props('dense color=secondary')
-        slider.props['aria-label'] = setting.title
+        slider.props['aria-label'] = setting_title(setting)
         slider.on('change', lambda: self._changed(slider.value))
         return slider
 

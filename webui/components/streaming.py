@@ -27,23 +27,21 @@ class StreamingMarkdown(Region):
         self._clock = clock
         self._due = 0.0
         self._stale = False
-        self._splitter = BlockSplitter()
-        self._code: _CodeBlock | None = None
-        with self:
-            self._finished = _Growing()
-            with Region():
-                self._tail = _html('')
+        self._is_streaming = False
 
-    def set_content(self, text: str) -> None:
-        """Show a stored message."""
+    def set_content(self, text: str, html: str = '') -> None:
+        """Show a stored message; `html` is what `render` made of it, if that was done before."""
+        self._is_streaming = False
         self.clear()
         with self:
-            _html(render(text)).classes('md-part')
+            _html(html or render(text)).classes('md-part')
 
     def append(self, text: str) -> None:
         """Take streamed text, show the blocks it finished and, if it is due, the tail."""
         if self.is_deleted:
             return
+        if not self._is_streaming:
+            self._begin()
         blocks = self._splitter.feed(text)
         self._stale = self._stale or bool(text)
         if blocks:
@@ -54,16 +52,27 @@ class StreamingMarkdown(Region):
 
     def flush(self) -> None:
         """Show what the tail holds back, unless that was done a moment ago."""
-        if self._stale and not self.is_deleted and self._clock() >= self._due:
+        if self._is_streaming and self._stale and not self.is_deleted and self._clock() >= self._due:
             self._show_tail()
 
     def finish(self) -> None:
         """Close what is open; the text is complete."""
-        if self.is_deleted:
+        if self.is_deleted or not self._is_streaming:
             return
         self._show(self._splitter.finish())
         self._tail.set_content('')
         self._stale = False
+
+    def _begin(self) -> None:
+        """Make room for streamed text; a stored message needs none of it."""
+        self._is_streaming = True
+        self._splitter = BlockSplitter()
+        self._code: _CodeBlock | None = None
+        self.clear()
+        with self:
+            self._finished = _Growing()
+            with Region():
+                self._tail = _html('')
 
     def _show(self, blocks: list[Block]) -> None:
         parts: list[str] = []

@@ -1,22 +1,61 @@
 // Keys of the whole page, and the browser's back button: both become events for the server.
-const keys = {
-  'ctrl+,': 'settings',
-  'ctrl+b': 'sidebar',
-  'ctrl+shift+o': 'new-chat',
-  escape: 'stop',
-};
+// Which combination is which command stands in the page, where the server writes what the person chose.
+const MODIFIERS = ['control', 'shift', 'alt', 'meta', 'altgraph', 'capslock', 'fn', 'dead', 'process', 'unidentified'];
+const isMac = /Mac|iPhone|iPad/.test(navigator.userAgent);
+
+globalThis.combination = combination;
+globalThis.commandOf = (event) => bindings()[combination(event)]?.command;
+
+// The combination that an event stands for, written as in webui/commands.py; '' while only modifiers are pressed.
+function combination(event) {
+  const foreign = event.key.length === 1 && !/[ -~]/.test(event.key) && /^(?:Key|Digit)(.)$/.exec(event.code);
+  const key = (foreign ? foreign[1] : event.key).toLowerCase();
+  if (MODIFIERS.includes(key)) return '';
+  // Where a sign needs Shift differs between keyboards, as with / on a German one.
+  const isSign = key.length === 1 && key === key.toUpperCase() && key !== ' ';
+  const ctrl = isMac ? event.metaKey : event.ctrlKey;
+  return [ctrl && 'ctrl', event.altKey && 'alt', event.shiftKey && !isSign && 'shift', key].filter(Boolean).join('+');
+}
 
 document.addEventListener('keydown', (event) => {
-  const modifiers = [event.ctrlKey || event.metaKey ? 'ctrl+' : '', event.shiftKey ? 'shift+' : ''].join('');
-  const command = keys[modifiers + event.key.toLowerCase()];
-  if (!command || event.isComposing || (command === 'stop' && document.querySelector('.q-dialog, .q-menu'))) return;
-  if (command !== 'stop') event.preventDefault();
-  emitEvent('command', command);
+  if (event.isComposing || event.keyCode === 229 || event.defaultPrevented) return;
+  const found = bindings()[combination(event)];
+  if (!found || !worksAt(event.target, found.where) || isBelowDialog(found.command)) return;
+  if (found.command === 'stop' && closeDrawer()) return;
+  if (found.command !== 'stop') event.preventDefault();
+  run(found.command, event.target);
 });
 
-// On a narrow screen the sidebar lies over the page, so it goes when something in it was chosen.
+// A part of the page that can do what is commanded by itself does it and cancels the event; else the server is told.
+function run(command, target) {
+  const event = new CustomEvent('page-command', { detail: command, bubbles: true, cancelable: true });
+  if (target.dispatchEvent(event)) emitEvent('command', command);
+}
+
+function bindings() {
+  return JSON.parse(document.querySelector('[data-bindings]')?.dataset.bindings ?? '{}');
+}
+
+function worksAt(target, where) {
+  if (where === 'page') return true;
+  const isComposer = target instanceof Element && target.matches('[data-testid=composer]');
+  return isComposer && (where === 'composer' || !target.value);
+}
+
+// What lies over the page has its own keys; a menu only takes the one that closes it.
+function isBelowDialog(command) {
+  return document.querySelector('.q-dialog, dialog[open]') || (command === 'stop' && document.querySelector('.q-menu'));
+}
+
+// On a narrow screen sidebar and settings lie over the page, and close as anything does that lies over it.
+function closeDrawer() {
+  const backdrop = document.querySelector('.q-drawer__backdrop:not(.hidden)');
+  backdrop?.click();
+  return backdrop;
+}
+
 document.addEventListener('click', (event) => {
   if (innerWidth < 900 && event.target.closest('.chat-link, .new-chat')) emitEvent('command', 'hide-sidebar');
 });
 
-window.addEventListener('popstate', () => emitEvent('visit', location.pathname));
+window.addEventListener('popstate', () => emitEvent('visit', location.pathname + location.search));
