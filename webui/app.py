@@ -12,12 +12,13 @@ from webui import api, security
 from webui.api import errors
 from webui.config import AppConfig
 from webui.pages.chat import ChatPage
+from webui.pages.trash import TrashPage
 from webui.person import welcome
 from webui.services import Services
 from webui.supervisor import CrashReport
 
 STATIC = Path(__file__).parent / 'static'
-STYLES = ('theme.css', 'app.css', 'markdown.css', 'palette.css')
+STYLES = ('theme.css', 'app.css', 'markdown.css', 'palette.css', 'chats.css')
 SCRIPTS = ('page.js', 'focus.js', 'copy.js')
 RECONNECT_SECONDS = 30.0
 """How long a tab may be offline and still go on where it was."""
@@ -61,6 +62,11 @@ def create(services: Services) -> None:
         welcome(request)
         page = ChatPage(services)
         await page.visit(f'/c/{chat_id}' if chat_id else '/')
+
+    @ui.page('/trash')
+    def trash(request: Request) -> None:
+        welcome(request)
+        TrashPage(services)
 
 
 def _head() -> str:

@@ -1,14 +1,15 @@
 """The chat page: sidebar, conversation, composer, settings. It shows one conversation at a time and owns none."""
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from urllib.parse import urlencode
 
 from nicegui import app, ui
 
 from inference.errors import InferenceError
-from presets.chat import ChatSummary, StoredMessage
+from presets.chat import StoredMessage
 from presets.errors import StoreError
-from webui.components.chat_list import ChatList
+from webui.components.chat_panel import ChatPanel
 from webui.components.composer import Composer
 from webui.components.controls import Toasts, follow_focus, icon_button, set_class, text_button
 from webui.components.key_list import KeyList
@@ -17,6 +18,7 @@ from webui.components.message import Actions
 from webui.components.model_picker import ModelCard, ModelPicker
 from webui.components.palette import ChatSource, CommandSource, ModelSource, Palette
 from webui.components.region import Region
+from webui.components.search_field import SearchResults
 from webui.components.settings_drawer import SettingsDrawer
 from webui.components.transcript import Transcript
 from webui.conversation import Conversation
@@ -47,6 +49,7 @@ class ChatPage:
 
     async def visit(self, path: str) -> None:
         """Open the chat that `path` names; an empty one for any other path."""
+        path = path.partition('?')[0]
         chat_id = path.removeprefix('/c/') if path.startswith('/c/') else ''
         try:
             self._show(await self._services.conversations.open(chat_id) if chat_id else self._new())
@@ -57,7 +60,7 @@ class ChatPage:
     # The parts of the page
 
     def _build(self) -> None:
-        self._keyboard = Keyboard()
+        self._keyboard, self._toasts = Keyboard(), Toasts()
         with ui.left_drawer(bordered=True).props('width=272 breakpoint=899') as self._sidebar:
             self._build_sidebar()
         follow_focus(self._sidebar, 'left')
@@ -73,10 +76,13 @@ class ChatPage:
                 self._composer = Composer(self._stop)
                 with Region():
                     self._hint = ui.label(HINT).classes('composer-hint').props('data-testid=hint')
-        self._toasts = Toasts()
-        self._palette = Palette(
-            [ChatSource(self._services.chats, self._open), CommandSource(self._command), ModelSource(self._services)]
+        sources = (
+            ChatSource(self._services.chats, self._open),
+            CommandSource(self._command),
+            ModelSource(self._services),
+            SearchResults(self._services.search, self._open),
         )
+        self._palette = Palette(sources)
         ui.skip_link(say('common.skip_to_composer'), target=self._composer)
         ui.skip_link(say('common.skip_to_conversation'), target=self._transcript)
 
@@ -87,9 +93,7 @@ class ChatPage:
                 icon_button('left_panel_close', 'Hide the sidebar', self._sidebar.hide, command='sidebar')
             new = ui.button('New chat', icon='sym_o_edit_square', color=None, on_click=self._start_new)
             new.props('flat align=left data-testid=new-chat').classes('new-chat')
-            self._list = ChatList(
-                self._services.chats, on_open=self._open, on_rename=self._ask_title, on_delete=self._delete
-            )
+            self._chats = ChatPanel(self._services, self._toasts, on_open=self._open, on_gone=self._leave)
             ModelCard(self._services)
 
     def _build_top_line(self) -> None:
@@ -135,7 +139,7 @@ class ChatPage:
         self._composer.show(chat.id, chat.id if chat.messages else 'new')
         self._composer.set_running(conversation.is_running)
         self._title.set_value(chat.display_title if chat.messages else '')
-        self._list.select(chat.id)
+        self._chats.list.select(chat.id)
         if not conversation.is_running:
             self._hint.set_text(HINT)
         self._show_gauge()
@@ -184,36 +188,20 @@ class ChatPage:
         ui.navigate.history.push('/')
         self._composer.focus()
 
-    async def _open(self, chat_id: str) -> None:
-        await self.visit(f'/c/{chat_id}')
-        ui.navigate.history.push(f'/c/{chat_id}')
+    async def _open(self, chat_id: str, message_id: str = '') -> None:
+        address = f'/c/{chat_id}' + (f'?{urlencode({"message": message_id})}' if message_id else '')
+        await self.visit(address)
+        ui.navigate.history.push(address)
 
     async def _retitle(self, title: str) -> None:
         conversation = self._conversation
         if conversation and conversation.chat.messages and title != conversation.chat.display_title:
             await conversation.change(title=title)
 
-    async def _ask_title(self, summary: ChatSummary) -> None:
-        with self._toasts, ui.dialog() as dialog, ui.card():
-            ui.label('Rename the chat')
-            title = ui.input(value=summary.title).props('outlined dense autofocus aria-label=Title')
-            title.on('keydown.enter', lambda: dialog.submit(title.value))
-            with ui.row():
-                text_button('Rename', lambda: dialog.submit(title.value), primary=True)
-                text_button('Cancel', dialog.close)
-        if new := await dialog:
-            await self._guard(self._services.conversations.rename(summary.id, new))
-        dialog.delete()
-
-    async def _delete(self, summary: ChatSummary) -> None:
-        async def restore() -> None:
-            await self._guard(self._services.chats.restore(summary.id))
-
-        if not await self._guard(self._services.conversations.delete(summary.id)):
-            return
-        if self._conversation and self._conversation.chat.id == summary.id:
+    def _leave(self, chat_ids: Sequence[str]) -> None:
+        """Show a new chat in place of one that was deleted."""
+        if self._conversation and self._conversation.chat.id in chat_ids:
             self._start_new()
-        self._toasts.show(f'“{summary.title}” is in the trash.', action=('Undo', restore))
 
     async def _regenerate(self) -> None:
         assert self._conversation
