@@ -150,9 +150,7 @@ class Chat(BaseModel):
     @property
     def display_title(self) -> str:
         """The title, or how the first question begins."""
-        questions = (message.content.split('\n') for message in self.path() if message.role == 'user')
-        lines = (line.strip() for line in next(questions, []))
-        return self.title or next(filter(None, lines), 'New chat')[:60]
+        return self.title or _beginning(self.path())
 
     def mark_interrupted(self) -> None:
         """Close the replies that were being written when the app ended."""
@@ -178,10 +176,11 @@ class ChatSummary(BaseModel):
 
     @classmethod
     def of(cls, chat: Chat) -> Self:
-        models = (message.model for message in reversed(chat.path()) if message.role == 'assistant')
+        path = chat.path()
+        models = (message.model for message in reversed(path) if message.role == 'assistant')
         return cls(
             id=chat.id,
-            title=chat.display_title,
+            title=chat.title or _beginning(path),
             updated=chat.updated,
             model=next(models, ''),
             message_count=len(chat.messages),
@@ -190,3 +189,10 @@ class ChatSummary(BaseModel):
             archived=chat.archived,
             folder=chat.folder,
         )
+
+
+def _beginning(path: list[StoredMessage]) -> str:
+    """Return how the first question begins."""
+    first = next((message.content for message in path if message.role == 'user'), '')
+    lines = (line.strip() for line in first.split('\n'))
+    return next(filter(None, lines), 'New chat')[:60]

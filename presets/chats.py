@@ -12,6 +12,7 @@ from typing import Self
 from inference.settings import SamplingSettings
 from presets.chat import Chat, ChatSummary
 from presets.chat_order import ChatOrder, Section
+from presets.chat_tables import ChatTables, Snapshot, Snapshots
 from presets.errors import DamagedFile, NotFound, StoreError
 from presets.folders import Folders, with_parents
 from presets.index_file import IndexFile
@@ -39,7 +40,9 @@ class ChatStore:
         self._writer = writer
         self._loop = asyncio.get_running_loop()
         self._on_problem = on_loop(on_problem)
-        self._databases: dict[str, Database] = {}  # of the writer's thread
+        self._snapshots = Snapshots()
+        self._tables = ChatTables()  # of the writer's thread, as are the next
+        self._databases: dict[str, Database] = {}
         self._order = ChatOrder()
         self._stamps: dict[str, Stamp] = {}
         self._not_indexed: set[str] = set()
@@ -124,7 +127,7 @@ class ChatStore:
         if chat.id in self._deleted:
             raise NotFound('This chat was deleted. Restore it from the trash to go on with it.')
         self._saved_here.add(chat.id)
-        await self._writer.run(self._save_on_writer, _to_tables(chat), ChatSummary.of(chat))
+        await self._writer.run(self._save_on_writer, self._snapshots.take(chat))
         if len(self._not_indexed) > INDEX_LAG:
             await self._save_index()
 
@@ -238,7 +241,7 @@ class ChatStore:
         for chat in chats:
             try:
                 _check(chat.id)
-                self._save_on_writer(_to_tables(chat), ChatSummary.of(chat))
+                self._save_on_writer(Snapshot.of(chat))
             except StoreError as error:
                 failed[chat.id] = error
         return failed
@@ -248,11 +251,11 @@ class ChatStore:
         with explained(trash, 'read'):
             return {chat_id for chat_id in chat_ids if (trash / f'{chat_id}.json').exists()}
 
-    def _save_on_writer(self, tables: Tables, summary: ChatSummary) -> None:
-        file = self._database(summary.id).file
-        file.write(tables)
+    def _save_on_writer(self, snapshot: Snapshot) -> None:
+        file = self._database(snapshot.summary.id).file
+        file.write(self._tables.of(snapshot))
         if file.seen:
-            self._loop.call_soon_threadsafe(self._list, (file.seen, summary))
+            self._loop.call_soon_threadsafe(self._list, (file.seen, snapshot.summary))
 
     def _arrange_on_writer(self, chat_id: str, places: dict[str, bool | str]) -> None:
         file = self._database(chat_id).file
@@ -359,12 +362,6 @@ def _peek(path: Path) -> Tables | None:
     except (OSError, *UNSOUND):
         return None
     return tables
-
-
-def _to_tables(chat: Chat) -> Tables:
-    head = chat.model_dump(mode='json')
-    messages = head.pop('messages').values()
-    return {'chat': {'1': head}, 'messages': {str(number): message for number, message in enumerate(messages, 1)}}
 
 
 def _from_tables(chat_id: str, on_problem: Report, tables: Tables) -> Chat:

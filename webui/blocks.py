@@ -7,6 +7,7 @@ from typing import Literal
 
 LIMIT = 8192  # characters of a line or a block before it is cut: bounds the open tail and what any parser can waste
 PIECE_LINES, PIECE_SIZE = 20, 2048  # of code that is handed out while its fence is open
+FORMULA_LIMIT = 4096  # characters until the start of a formula that does not end counts as text
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +15,7 @@ class Block:
     """A finished stretch of source: Markdown to render alone, or the start, a piece or the end of a code block.
 
     `depth` counts the list items it stands in; `number` is the true number of an ordered item, whatever its text says.
+    `unfinished` tells that the text ends in the middle of something.
     """
 
     kind: Literal['markdown', 'code_open', 'code_more', 'code_close']
@@ -21,13 +23,15 @@ class Block:
     language: str = ''
     depth: int = 0
     number: int | None = None
+    unfinished: bool = False
 
 
 class BlockSplitter:
     """Cuts growing Markdown into blocks that can be rendered alone; the cuts do not depend on how the text arrives.
 
     Code fences are handed out in pieces while they are open, also those in list items. Every top-level list item is a
-    block. Work per character is constant: a line is looked at once, when it is complete.
+    block, and so is a formula with lines of its own. Work per character is constant: a line is looked at once, when it
+    is complete, and those of a formula that does not end a second time.
     """
 
     def __init__(self) -> None:
@@ -38,6 +42,8 @@ class BlockSplitter:
         self._levels = [_Level()]
         self._open: _Open | None = None
         self._code: _Code | None = None
+        self._formula: _Formula | None = None
+        self._without_formulas = False
         self._done: list[Block] = []
 
     def feed(self, delta: str) -> list[Block]:
@@ -54,9 +60,11 @@ class BlockSplitter:
         """Close what is open and return the last blocks."""
         blocks = self.feed(self._newlines.decode('', final=True))
         if rest := self._take_partial():
-            self._line(rest, ended=False)
+            self._line(rest, ended=self._formula is not None)
         if self._code:
             self._close_code(self._code)
+        if self._formula:
+            self._close_formula(self._formula, unfinished=True)
         self._close()
         return blocks + self._take_done()
 
@@ -65,6 +73,8 @@ class BlockSplitter:
         """The source that no finished block holds yet."""
         if self._code:
             return ''.join(self._code.pieces) + ''.join(self._partial)
+        if self._formula:
+            return '\n'.join([*self._formula.lines, ''.join(self._partial)])
         return '\n'.join([*(self._open.lines if self._open else ()), ''.join(self._partial)])
 
     def preview(self) -> Block:
@@ -74,11 +84,16 @@ class BlockSplitter:
             closing = not self._mid_line and partial.strip().strip(code.mark) == ''
             shown = '' if closing else partial if self._mid_line else _dedent(partial, code.indent)
             return Block('code_more', ''.join(code.pieces) + shown, code.language, self._depth)
+        if formula := self._formula:
+            text = '\n'.join(_dedent(line, self._levels[-1].indent) for line in [*formula.lines, partial])
+            return Block('markdown', text, depth=self._depth, unfinished=True)
         if self._open:
             lines = [*self._open.lines, _dedent(partial, self._levels[-1].indent)]
-            return Block('markdown', _settled(lines, self._open), depth=self._depth, number=self._open.number)
+            text, number = _settled(lines, self._open), self._open.number
+            return Block('markdown', text, depth=self._depth, number=number, unfinished=True)
         level = max(i for i, level in enumerate(self._levels) if level.indent <= _indent(partial) or i == 0)
-        return Block('markdown', _settled([_dedent(partial, self._levels[level].indent)], None), depth=level)
+        text = _settled([_dedent(partial, self._levels[level].indent)], None)
+        return Block('markdown', text, depth=level, unfinished=True)
 
     @property
     def _depth(self) -> int:
@@ -110,8 +125,12 @@ class BlockSplitter:
 
     def _line(self, line: str, *, ended: bool) -> None:
         """Process a line, or with `ended` false the first part of one that goes on."""
+        if self._formula and not (ended and self._formula.may_contain(line)):
+            self._give_up(self._formula)
         mid_line, self._mid_line = self._mid_line, not ended
-        if self._code:
+        if self._formula:
+            self._formula_line(self._formula, line)
+        elif self._code:
             self._code_line(self._code, line, mid_line=mid_line, ended=ended)
         elif not line.strip():
             self._blank_line()
@@ -137,10 +156,16 @@ class BlockSplitter:
         line = _dedent(line, self._levels[-1].indent)
         block = self._open
         inside = block is not None and block.kind == 'item' and indent >= block.inner
-        fence = _FENCE.match(line)
+        fence, formula = _FENCE.match(line), self._formula_in(line)
         if fence and (inside or indent < 4):
             self._close(inside=inside)
             self._open_code(fence, width)
+        elif formula and (inside or indent < 4):
+            self._close(inside=inside)
+            self._open_formula(formula, ' ' * width + line.lstrip(' \t'))
+        elif indent < 4 and (head := self._before_formula(line)):
+            self._text_line(' ' * width + head.strip())
+            self._text_line(' ' * self._text_column() + line.strip()[-2:])
         elif block and (inside or _goes_on(block, line, indent)):
             self._add(block, line)
         else:
@@ -174,6 +199,10 @@ class BlockSplitter:
             self._add(block, line[:end])
             self._close(inside=True)
             self._open_code(fence, self._levels[-1].indent)
+        elif formula := self._formula_in(line, end):
+            self._add(block, line[:end])
+            self._close(inside=True)
+            self._open_formula(formula, ' ' * self._levels[-1].indent + line[end:])
         else:
             self._add(block, line)
 
@@ -197,7 +226,49 @@ class BlockSplitter:
         if inside and block.kind == 'item':
             self._levels.append(_Level(self._levels[-1].indent + block.inner))
 
+    def _formula_in(self, line: str, start: int = 0) -> '_Formula | None':
+        return None if self._without_formulas else start_formula(line, start)
+
+    def _before_formula(self, line: str) -> str:
+        """Return the text before a formula that starts at the end of a line and goes on in the next, if there is one."""
+        if self._without_formulas or len(line) > FORMULA_LIMIT or not line.rstrip().endswith(('$$', '\\[')):
+            return ''
+        head = None if _QUOTE.match(line) else _BEFORE_FORMULA.fullmatch(line)
+        return head['text'] if head and head['text'].count('$$') % 2 == 0 else ''
+
+    def _text_column(self) -> int:
+        """Return where a line has to start to go on in the open item, if there is one."""
+        return self._levels[-1].indent + (self._open.inner if self._open and self._open.kind == 'item' else 0)
+
+    def _open_formula(self, formula: '_Formula', line: str) -> None:
+        self._levels[-1].mark = ''
+        self._formula = formula
+        self._formula_line(formula, line)
+
+    def _formula_line(self, formula: '_Formula', line: str) -> None:
+        end = formula.end_in(line)
+        formula.add(line if end < 0 else line[:end])
+        if end >= 0:
+            self._close_formula(formula)
+            if rest := line[end:].strip():
+                self._text_line(' ' * _indent(line) + rest)
+
+    def _close_formula(self, formula: '_Formula', *, unfinished: bool = False) -> None:
+        text = '\n'.join(_dedent(line, self._levels[-1].indent) for line in formula.lines)
+        self._formula = None
+        self._done.append(Block('markdown', text, depth=self._depth, unfinished=unfinished))
+
+    def _give_up(self, formula: '_Formula') -> None:
+        """Take what looked like a formula for text."""
+        self._formula, self._without_formulas = None, True
+        for line in formula.lines:
+            self._line(line, ended=True)
+        self._without_formulas = False
+
     def _open_code(self, fence: re.Match[str], indent: int) -> None:
+        if fence_language(fence['info']).lower() == 'math' and not self._without_formulas:
+            self._open_formula(_Formula(fence['fence'], fence['fence']), ' ' * indent + fence[0].lstrip())
+            return
         self._levels[-1].mark = ''
         self._code = _Code(fence['fence'][0], len(fence['fence']), indent, fence_language(fence['info']))
         self._done.append(Block('code_open', language=self._code.language, depth=self._depth))
@@ -220,6 +291,17 @@ class BlockSplitter:
         self._code = None
 
 
+def start_formula(line: str, start: int = 0) -> '_Formula | None':
+    """Return the formula that starts in this line and has its lines for itself, or shares them with punctuation."""
+    found = _FORMULA.match(line, start)
+    if not found or len(line) > FORMULA_LIMIT:
+        return None
+    mark = found['mark']
+    formula = _Formula(mark, _CLOSING.get(mark) or mark.replace('begin', 'end'))
+    end = formula.end_in(line[start:])
+    return formula if end < 0 or not line[start + end :].strip() else None
+
+
 def fence_language(info: str) -> str:
     """Return the language that the line of a fence names, if any."""
     name = _LANGUAGE.search(info)
@@ -236,7 +318,13 @@ _QUOTE = re.compile(r' {0,3}>')
 _ITEM = re.compile(r' {0,3}(?P<digits>\d{1,9}(?=[.)]))?(?P<mark>(?(digits)[.)]|[-+*]))(?P<space>[ \t]+|$)(?P<text>.?)')
 _MARKERS = re.compile(r' {0,3}(?:(?:\d{1,9}[.)]|[-+*])[ \t]++)*+')
 _DELIMITER_ROW = re.compile(r'[ \t]*\|?[ \t]*:?-[-:| \t]*$')
-_UNDECIDED = re.compile(r'[\s=+*_#>|:`~-]*|\s*\d{1,9}[.)]?\s*')
+_FORMULA = re.compile(
+    r'[ \t]*+(?P<mark>\$\$(?!\$)|\\\[|\\begin\{(?:align|alignat|equation|flalign|gather|multline|eqnarray|[bpvBV]?matrix)\*?\})'
+)
+_BEFORE_FORMULA = re.compile(r'(?P<text>(?:(?!`|~~~|\\\[).)*[^\s$\\])[ \t]*+(?:\$\$|\\\[)[ \t]*')
+_PUNCTUATION = re.compile(r'[ \t]*[.,;:]?')
+_CLOSING = {'$$': '$$', '\\[': '\\]'}
+_UNDECIDED = re.compile(r'[\s=+*_#>|:`~$\\-]*|\s*\\\[|\s*\d{1,9}[.)]?\s*')
 _OPEN_BOLD = re.compile(r'(?<![\w*])\*\*(?=[^\s*])[^*`]*$')
 _OPEN_CODE = re.compile(r'(?<!`)`[^`]+$')
 
@@ -287,6 +375,44 @@ class _Code:
         text = ''.join(self.pieces)
         self.pieces, self.size, self.lines = [], 0, 0
         return text
+
+
+@dataclass(slots=True)
+class _Formula:
+    """The open formula, and its lines as they came; `opening` and `closing` are what LaTeX has around it, or a fence."""
+
+    opening: str
+    closing: str
+    lines: list[str] = field(default_factory=list)
+    size: int = 0
+
+    def may_contain(self, line: str) -> bool:
+        fits = self.size + len(line) <= FORMULA_LIMIT
+        return fits and (self.opening[0] in '`~' or not (_FENCE.match(line) or _HEADING.match(line)))
+
+    def end_in(self, line: str) -> int:
+        """Return where in a line the formula ends, with the punctuation after it; -1 if it goes on."""
+        if self.opening[0] in '`~':
+            mark = line.strip()
+            return len(line) if self.lines and len(mark) >= len(self.closing) and not mark.strip(mark[0]) else -1
+        start = 0 if self.lines else line.index(self.opening) + len(self.opening)
+        end = line.find(self.closing, start)
+        if end < 0:
+            return -1
+        mark = _PUNCTUATION.match(line, end + len(self.closing))
+        return mark.end() if mark else end
+
+    def latex(self) -> str:
+        """Return what stands between the marks, and the punctuation behind them."""
+        text = '\n'.join(self.lines).strip()
+        if self.opening not in _CLOSING:
+            return text
+        inside, _, punctuation = text.removeprefix(self.opening).rpartition(self.closing)
+        return inside + punctuation
+
+    def add(self, line: str) -> None:
+        self.lines.append(line)
+        self.size += len(line) + 1
 
 
 def _goes_on(block: _Open, line: str, indent: int) -> bool:

@@ -14,10 +14,11 @@ from presets.chat import StoredMessage
 from presets.chats import ChatStore
 from presets.errors import NotFound, StoreError
 from presets.storage import Writer
-from webui.conversation import Conversation, ReplyRunning
+from webui.conversation import Conversation
 from webui.conversations import Conversations
 from webui.model_host import ModelHost
 from webui.open_chat import SAVE_SECONDS
+from webui.replying import ReplyRunning
 from webui.turns import turns_of
 
 WORDS = ' '.join(f'word{number}' for number in range(60))

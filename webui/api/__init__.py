@@ -8,6 +8,7 @@ from webui.api.embeddings import EmbeddingsApi
 from webui.api.manage import ManageApi
 from webui.api.messages import MessagesApi
 from webui.api.metrics import MetricsApi
+from webui.api.models import ModelsApi
 from webui.api.openai import OpenAIApi
 from webui.api.system import SystemApi
 from webui.api.transfer import TransferApi
@@ -20,6 +21,7 @@ def create_router(services: Services) -> APIRouter:
     groups = (
         SystemApi,
         MetricsApi,
+        ModelsApi,
         TransferApi,
         ChatsApi,
         ManageApi,

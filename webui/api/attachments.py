@@ -96,10 +96,15 @@ async def attached(uploads: UploadStore, given: Sequence[Attachment | str]) -> A
 
     Raises NotFound if one is not kept any more.
     """
-    yield [it if isinstance(it, Attachment) else (await uploads.get(it)).attachment for it in given]
+    yield await resolved(uploads, given)
     for it in given:
         if isinstance(it, str):
             await uploads.remove(it)
+
+
+async def resolved(uploads: UploadStore, given: Sequence[Attachment | str]) -> list[Attachment]:
+    """Return attachments, uploads among them named by their ids. Raises NotFound if one is not kept any more."""
+    return [it if isinstance(it, Attachment) else (await uploads.get(it)).attachment for it in given]
 
 
 def display_name(name: str) -> str:

@@ -27,8 +27,8 @@ from inference.errors import (
     NoModelLoaded,
 )
 from presets.errors import DamagedFile, InvalidImport, NewerSchema, NotFound, StoreError
-from webui.conversation import ReplyRunning
 from webui.documents.reader import TooLarge, Unreadable
+from webui.replying import ReplyRunning
 
 PATHS = ('/api/', '/v1/', '/metrics')
 STATUS: dict[type[Exception], int] = {

@@ -1,12 +1,14 @@
 """`/api/chats/{chat_id}/…`: what a person does with messages, for the page and for scripts."""
 
 from collections import OrderedDict
+from dataclasses import asdict
+from typing import Any
 
 from fastapi import APIRouter
 from starlette.requests import Request
 
 from presets.errors import NotFound
-from webui.api.attachments import attached
+from webui.api.attachments import attached, resolved
 from webui.api.messages_schema import EditedMessage, InsertedMessage, NewMessage, QueuedChange
 from webui.api.schema import LimitedRoute, user_of
 from webui.conversation import Conversation, Undo
@@ -42,6 +44,7 @@ class MessagesApi:
         for path, act in (
             ('/stop', self.stop),
             ('/insert', self.insert),
+            ('/measure', self.measure),
             (f'{message}/show', self.show),
             (f'{message}/reveal', self.reveal),
             (f'{message}/restore', self.restore),
@@ -98,6 +101,16 @@ class MessagesApi:
         """Add a message without generating anything."""
         message = await (await self._open(chat_id)).insert(body.role, body.text, after=body.after)
         return {'id': message.id}
+
+    async def measure(self, chat_id: str, body: NewMessage) -> dict[str, Any]:
+        """Return how much of the context the chat and a draft take; for a chat that is not saved yet, 'new' is its id.
+
+        `system`, `history`, `attachments` and `draft` add up to `total`, in tokens.
+        """
+        conversations = self._services.conversations
+        conversation = conversations.new() if chat_id == 'new' else await conversations.open(chat_id)
+        use = await conversation.measure(body.text, await resolved(self._services.uploads, body.attachments))
+        return {**asdict(use), 'total': use.total}
 
     async def delete(self, chat_id: str, message_id: str, below: bool = False) -> Answer:
         """Take a message out, or it and all below; `…/restore` puts back what this took."""

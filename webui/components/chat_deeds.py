@@ -12,7 +12,7 @@ from webui.components.controls import Toasts
 from webui.services import Services
 from webui.words import say
 
-Export = Callable[[list[str]], Awaitable[None]]
+Export = Callable[[list[str]], object]
 
 _ACTIONS: tuple[dict[str, Any], ...] = (
     {'name': 'rename', 'kind': 'chat', 'icon': 'edit'},
@@ -64,7 +64,7 @@ class ChatDeeds:
             case 'move':
                 await self._move(keys)
             case 'export' if self._on_export:
-                await self._on_export(keys)
+                self._on_export(keys)
             case 'archive' | 'unarchive':
                 await self._archive(keys, name == 'archive')
             case 'delete':

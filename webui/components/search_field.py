@@ -1,14 +1,12 @@
-"""Finding chats and messages as one types, in the sidebar and in the command palette."""
+"""Finding chats and messages in the sidebar, as one types."""
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from functools import partial
 from typing import Any
 
 from nicegui import ui
 
 from presets.search import CHATS, ChatHit, ChatSearch, Found
 from presets.search_text import Span
-from webui.components.palette import MOST, Hit
 from webui.words import formats, say
 
 TYPING_SECONDS = 0.12
@@ -66,28 +64,6 @@ class SearchField(ui.element, component='search_field.js'):
         self.update()
 
 
-class SearchResults:
-    """What was said in chats, for the command palette."""
-
-    def __init__(self, search: ChatSearch, on_open: Open) -> None:
-        self._search, self._on_open = search, on_open
-
-    async def find(self, text: str) -> list[Hit]:
-        """Return the newest message of each chat that was found; titles are another source's."""
-        found = await self._search.find(text, MOST) if text.strip() else Found('')
-        return [self._hit(hit) for hit in found.chats if hit.messages]
-
-    def _hit(self, hit: ChatHit) -> Hit:
-        message = hit.messages[0]
-        return Hit(
-            kind='message',
-            title=_plain(message.snippet),
-            detail=hit.chat.title,
-            icon='chat',
-            run=partial(self._on_open, hit.chat.id, message.id),
-        )
-
-
 def _lines(hit: ChatHit) -> Iterable[dict[str, Any]]:
     """Yield a line for the chat with its first message, and one for each message after that."""
     first, *others = hit.messages or (None,)
@@ -120,7 +96,3 @@ def _note(found: Found) -> str:
 
 def _pieces(spans: Sequence[Span]) -> list[tuple[str, bool]]:
     return [(span.text, span.hit) for span in spans]
-
-
-def _plain(spans: Sequence[Span]) -> str:
-    return ''.join(span.text for span in spans)

@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from pathlib import Path
+from typing import get_args
 
 from pydantic import ValidationError
 
@@ -13,6 +14,7 @@ from webui.words import say
 
 ROOT = Path(__file__).parents[2]
 AT_ONCE = 2
+REASONS: tuple[Reason, ...] = get_args(Reason)
 
 
 class Unreadable(InvalidRequest):

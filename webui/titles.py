@@ -1,0 +1,72 @@
+"""Titles that the model makes in a free moment, by going on with the conversation it has in memory anyway."""
+
+import re
+from typing import Literal
+
+from inference.chat import Finished, GenerationRequest, Message, TextDelta, clean_text
+from inference.engine import Engine
+from inference.errors import InferenceError
+from inference.settings import SamplingSettings
+from presets.chat import Chat
+from webui.turns import turns_from
+
+Titling = Literal['never', 'line', 'model']
+"""How a chat that nobody named is called: by when it began, by how its first question begins, or by the model."""
+
+REQUEST = (
+    'Write a title for this conversation: at most six words, in the language of the conversation. '
+    'Answer with the title only.'
+)
+SAMPLING = SamplingSettings(temperature=0.2, max_tokens=24, reasoning='off')
+LONGEST = 60
+"""Characters."""
+_INTRODUCTION = re.compile(r'(?:\W*(?:chat|conversation)?\s*(?:title|titel)\s*:)+', re.IGNORECASE)
+_AROUND = ' \t*_`~>"\'“”„«»‘’‚–—-'
+
+
+async def suggest_title(engine: Engine, chat: Chat) -> str:
+    """Return what the model would call the chat, '' if it does not come to that.
+
+    The prompt begins like that of the next turn, so that little is computed, and nothing is lost that the next turn
+    needs. Any other request ends this one.
+    """
+    turns = turns_from(chat.system_prompt, chat.path())
+    if not turns or turns[-1].message.role != 'assistant':
+        return ''
+    messages = (*(turn.message for turn in turns), Message(role='user', content=REQUEST))
+    request = GenerationRequest(messages=messages, sampling=SAMPLING, overflow=chat.overflow, gives_way=True)
+    text: list[str] = []
+    try:
+        async with engine.generate(request) as generation:
+            async for event in generation:
+                if isinstance(event, TextDelta):
+                    text.append(event.text)
+                elif isinstance(event, Finished) and event.reason == 'cancelled':
+                    return ''
+    except InferenceError:
+        return ''
+    return clean_title(''.join(text))
+
+
+def clean_title(text: str) -> str:
+    """Return the title in a model's answer: its first line that is one, without what models put around it."""
+    for line in clean_text(text).splitlines():
+        introduced = _INTRODUCTION.match(line)
+        named = line[introduced.end() :] if introduced else line
+        title = ' '.join(named.lstrip(f'#{_AROUND}').rstrip(f'.{_AROUND}').split())
+        if any(character.isalnum() for character in title) and not title.endswith(':'):
+            return _shortened(title)
+    return ''
+
+
+def starting_title(chat: Chat) -> str:
+    """Return when the chat began, as the clock here tells it."""
+    return f'{chat.created.astimezone():%Y-%m-%d %H:%M}'
+
+
+def _shortened(title: str) -> str:
+    """Cut a long title at the end of a word."""
+    if len(title) <= LONGEST:
+        return title
+    words = title[:LONGEST].rpartition(' ')[0] or title[: LONGEST - 1]
+    return f'{words.rstrip(",;:")}…'
