@@ -28,9 +28,9 @@ COMMANDS: dict[str, Command] = {
     command.name: command
     for command in (
         Command(name='send', keys='ctrl+enter', where='composer', listed=False),
-        Command(name='stop', keys='escape', icon='stop_circle'),
         Command(name='new-chat', keys='ctrl+shift+o', icon='edit_square'),
         Command(name='palette', keys='ctrl+k', listed=False),
+        Command(name='stop', keys='escape', icon='stop_circle'),
         Command(name='regenerate', keys='ctrl+shift+enter', icon='refresh'),
         Command(name='continue', keys='alt+enter', icon='resume'),
         Command(name='edit-last', keys='arrowup', icon='edit', where='empty-composer'),

@@ -70,6 +70,7 @@ class ModelHost:
         self._engine: Engine | None = None
         self._loaded: tuple[str, dict[str, int]] = ('', {})
         self._failure: InferenceError | None = None
+        self._wanted: tuple[str, LoadSettings | None, bool] = ('', None, False)
         self._task: asyncio.Task[None] | None = None
         self._turn = asyncio.Lock()
         self._side = {kind: SideEngine(self._open_side) for kind in ('chat', 'embedding', 'reranker')}
@@ -87,6 +88,16 @@ class ModelHost:
     def failure(self) -> InferenceError | None:
         """What the latest load failed of."""
         return self._failure
+
+    @property
+    def can_insist(self) -> bool:
+        """Whether the latest load was refused for want of memory, which the person may know better."""
+        return isinstance(self._failure, NotEnoughMemory)
+
+    @property
+    def can_retry(self) -> bool:
+        """Whether the latest load failed in a way that may pass."""
+        return isinstance(self._failure, LoadFailed) and not self.can_insist
 
     @property
     def reclaimable(self) -> dict[str, int]:
@@ -119,8 +130,14 @@ class ModelHost:
         What crashed in an earlier trial is tried again only with `retry`, what does not fit into memory only with
         `insist`; without, the present model stays.
         """
+        self._wanted = model_id, settings, insist
         self._start(self._load(model_id, settings, retry=retry, insist=insist))
         self._set(LoadState(phase='checking', model_id=model_id))
+
+    def load_again(self, *, retry: bool = False, insist: bool = False) -> None:
+        """Begin the latest load once more, with the same settings."""
+        model_id, settings, insisted = self._wanted
+        self.load(model_id, settings, retry=retry, insist=insist or insisted)
 
     def unload(self) -> None:
         """Begin to give the model's memory back; also cancels a load under way."""
@@ -133,6 +150,10 @@ class ModelHost:
             await engine.adjust(await self._tuned(self.state.model_id, settings))
             await self._remember(self.state.model_id, load=settings)
             self.adjusted.emit()
+
+    async def keep(self, model_id: str, settings: LoadSettings) -> None:
+        """Remember settings for the next load of a model."""
+        await self._remember(model_id, load=settings)
 
     async def close(self) -> None:
         """Cancel what is under way, end the engine, and note that this was on purpose."""

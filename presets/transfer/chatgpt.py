@@ -111,7 +111,8 @@ def _piece(message: Table) -> _Piece:
         case 'reasoning_recap':
             return _Piece(seconds=number(metadata.get('finished_duration_sec')))
         case 'code':
-            language = line(content.get('language'), 20).replace('unknown', '')
+            tool = line(message.get('recipient'), 20)
+            language = 'python' if tool == 'python' else line(content.get('language'), 20).replace('unknown', '')
             code = text(content.get('text'))
             return _Piece(fenced(code, language) if code.strip() else '')
         case 'execution_output':

@@ -27,7 +27,7 @@ class Found(NamedTuple):
 
 
 class Failed(NamedTuple):
-    """A chat that cannot be read; `known` if it can be told whose it is."""
+    """A chat that cannot be read; `known` if it was a value that can be in a list of chats."""
 
     chat: str
     reason: str
@@ -82,7 +82,7 @@ class _Walk:
                 found = self._take(span)
                 yield found
                 if isinstance(found, Failed) and not found.known and (list_at := self._behind(span.start)):
-                    break
+                    break  # the end of this one cannot be trusted
 
     def _take(self, span: Span) -> Found | Failed:
         value: Any = None
@@ -90,19 +90,22 @@ class _Walk:
             value = spans.read(self._data, span)
             source = formats.source_of(value)
             if not source:
-                return Failed(formats.name_of(value, self._number), UNKNOWN, known=True)
+                return Failed(formats.name_of(value, self._number), UNKNOWN, known=isinstance(value, dict))
             reading = formats.read(source, value, version=self._shape.header.get('version'), folder=self._folder)
         except ValueError as error:
             given = value if value is not None else {'title': _title_in(self._data, span)}
-            return Failed(formats.name_of(given, self._number), _first_line(error), known=value is not None)
+            return Failed(formats.name_of(given, self._number), _first_line(error), known=isinstance(value, dict))
         return Found(span, source, reading)
 
     def _behind(self, start: int) -> int | None:
-        """Return where the list goes on behind a chat whose end cannot be trusted."""
+        """Return where the list goes on behind what should not be in it."""
         at = start + 1
-        while self._next and self._attempts > 0 and (found := self._next.search(self._data, at)):
+        while self._next and self._attempts > 0:
             self._attempts -= 1
-            at = found.end(1)
+            found = self._next.search(self._data, at)
+            if not found:
+                return None
+            at = found.end()
             span = spans.value_at(self._data, at)
             if span.whole and isinstance(self._take(span), Found):
                 return found.start(1)

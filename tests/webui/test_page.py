@@ -23,6 +23,7 @@ from presets.errors import StoreError
 from tests import tiny_models as tiny
 from tests.tiny_encoders import write_encoder, write_reranker
 from tests.webui.conftest import app_config
+from tests.webui.test_model_host import HUGE, write_huge
 from webui.app import create
 from webui.conversation import Conversation
 from webui.services import Services
@@ -88,6 +89,11 @@ class Tab:
         assert buttons, f'there is no button {name}'
         UserInteraction(self.user, {buttons[0]}, None).click()
 
+    def act(self, name: str, message: int = -1) -> None:
+        """Do something with a message, by the name that its button has."""
+        event = {'id': self.parts('message')[message].props['data-message-id'], 'name': name}
+        UserInteraction(self.user, {self.part('conversation')}, None).trigger('act', event)
+
     async def until(self, condition: Callable[[], object]) -> None:
         """Return once the page is as expected; its handlers run in the background."""
         deadline = time.monotonic() + 20
@@ -106,6 +112,7 @@ def words(part: ui.element) -> str:
             found.append(html.unescape(re.sub(r'<[^>]*>', '', element.content)).strip())
         elif isinstance(element, ui.button) and element.text:
             found.append(element.text)
+        found.append(element.props.get('numbers', ''))
     return ' '.join(filter(None, found))
 
 
@@ -242,7 +249,7 @@ async def test_a_message_that_could_not_be_saved_is_not_shown(tab: Tab, tmp_path
 async def test_answering_again_shows_the_new_reply_in_place_of_the_old_one(tab: Tab) -> None:
     conversation = await tab.say('a question')
     old = tab.parts('message')[-1].props['data-message-id']
-    tab.click('regenerate')
+    tab.act('regenerate')
     await tab.until(lambda: len(conversation.chat.messages) == 3)
     await conversation.wait()
     assert len(tab.parts('message')) == 2
@@ -349,7 +356,7 @@ async def test_messages_that_were_not_sent_are_marked_until_they_are(tab: Tab) -
     tab.enter('setting-max_tokens', 1)
     await tab.until(lambda: conversation.chat.overflow == 'roll' and conversation.chat.sampling.max_tokens == 1)
     await tab.say('word ' * 50_000)
-    assert [bool(tab_part.not_sent._label) for tab_part in tab.parts('message')] == [True, False, False, False]
+    assert ['Not sent' in text for text in tab.texts('message')] == [True, False, False, False]
     assert tab.texts('left-out') == ['Not sent: the context is full']
 
     await tab.open(conversation)
@@ -574,6 +581,23 @@ async def test_models_that_cannot_write_are_shown_but_not_offered(tmp_path: Path
         assert 'for embeddings' in rows['embed'] and not rows['embed'].endswith('Load')
         assert 'ranks documents' in rows['rank'] and not rows['rank'].endswith('Load')
         assert rows['chat'].endswith('Load')
+
+
+@pytest.mark.usefixtures('simulation')
+async def test_a_model_that_does_not_fit_can_be_loaded_anyway_and_what_failed_tried_again(tmp_path: Path) -> None:
+    (tmp_path / 'models').mkdir()
+    write_huge(tmp_path / 'models' / 'huge.gguf')
+    async with tab_of(tmp_path, 'none') as tab:
+        tab.services.host.load('huge', HUGE)
+        await tab.until(lambda: tab.parts('insist'))
+        assert tab.parts('retry') == []
+
+        tab.click('Load anyway')
+        await tab.until(lambda: tab.parts('retry'))
+        assert 'llama.cpp could not load huge.gguf' in tab.texts('toast-error')[0]
+        tab.click('Try again')
+        assert tab.services.host.state.is_busy
+        await tab.until(lambda: tab.parts('retry'))
 
 
 # The list of chats

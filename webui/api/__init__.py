@@ -3,10 +3,12 @@
 from fastapi import APIRouter
 
 from webui.api.attachments import AttachmentsApi
+from webui.api.chats import ChatsApi
 from webui.api.embeddings import EmbeddingsApi
 from webui.api.manage import ManageApi
 from webui.api.messages import MessagesApi
 from webui.api.metrics import MetricsApi
+from webui.api.models import ModelsApi
 from webui.api.openai import OpenAIApi
 from webui.api.system import SystemApi
 from webui.api.transfer import TransferApi
@@ -19,7 +21,9 @@ def create_router(services: Services) -> APIRouter:
     groups = (
         SystemApi,
         MetricsApi,
+        ModelsApi,
         TransferApi,
+        ChatsApi,
         ManageApi,
         MessagesApi,
         AttachmentsApi,

@@ -1,79 +1,199 @@
-"""One message of the conversation: the user's bubble, or a reply with its state, text and actions."""
+"""One message of the conversation: the user's bubble, or a reply with its state and text, and its actions below."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import Literal, TypeVar
 
 from nicegui import ui
 
 from presets.chat import StoredMessage
-from webui.components.controls import Handler, icon_button, text_button
+from webui.components.attachment_chips import AttachmentChips
+from webui.components.controls import Handler, text_button
+from webui.components.message_actions import MessageActions
+from webui.components.message_editor import MessageEditor
+from webui.components.numbers import describe_numbers, list_numbers
+from webui.components.progress import Progress
 from webui.components.reasoning import Reasoning
 from webui.components.region import Region
 from webui.components.streaming import StreamingMarkdown
 from webui.components.tool_calls import ToolCalls
 from webui.conversation import Conversation
+from webui.words import say
+from webui.words.formats import number
 
 SHOWN_CHARACTERS = 6_000
 """Of a message by the user; more is shown on request, because a page with a book in it is slow."""
-ENDINGS = {
-    'length': 'The reply ended because the context or the token limit was reached.',
-    'cancelled': 'Stopped.',
-    'interrupted': 'The app ended while this was written; the rest is lost.',
-}
-NOT_SENT = 'Not sent: the context is full'
+ENDINGS = ('length', 'cancelled', 'interrupted')
+"""Reasons for an end that are said below a reply."""
+CUT = ('length', 'cancelled', 'interrupted', 'error')
+"""Ends after which a reply can go on where it was cut."""
+Variants = tuple[int, int] | None
+"""Which of how many a message is, if there are several."""
+E = TypeVar('E', bound=ui.element)
+Act = Callable[[str, str], object]
+"""Does something with a message, given its id and the name of what to do."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Actions:
-    """What the buttons of a message do."""
+class MessageView(Region):
+    """What all messages have: an id, actions, a place for an editor, a note if the model did not see it."""
 
-    copy: Callable[[StoredMessage], None]
-    regenerate: Handler
-    open_settings: Handler
+    def __init__(self, message: StoredMessage, chat_id: str) -> None:
+        super().__init__()
+        self.message, self._chat_id = message, chat_id
+        self._body: ui.element
+        self._actions: MessageActions
+        self._editor: MessageEditor | None = None
+        self._insertion: MessageEditor | None = None
+        self._note: ui.label | None = None
+        self._source: ui.label | None = None
+        self._variants: Variants = None
+        self._is_last = False
+        self.classes('message').props('role=article')
+        self.props['aria-label'] = say('message.reply' if message.role == 'assistant' else 'message.you')
+        self.props['data-testid'] = 'message'
+        self.props['data-role'] = message.role
+        self.props['data-message-id'] = message.id
+
+    def place(self, variants: Variants, *, is_last: bool) -> None:
+        """Say which of its variants this is, and whether it ends the conversation; both decide what it offers."""
+        self._variants, self._is_last = variants, is_last
+        self._offer()
+
+    def show_left_out(self, shown: bool) -> None:
+        """Show or hide a quiet line that says that the model did not see the message."""
+        if shown and not self._note:
+            self._note = self._before_actions(lambda: ui.label(say('message.left-out')).classes('note'))
+            self._note.props('data-testid=left-out')
+        elif self._note and not shown:
+            self._note.delete()
+            self._note = None
+
+    def edit(self) -> None:
+        """Put an editor in the place of the text."""
+        if not self._editor:
+            if self._source:
+                self.toggle_source()
+            self._body.set_visibility(False)
+            self._editor = self._before_actions(self._make_editor)
+            self.classes('editing')
+
+    def insert(self, role: Literal['user', 'assistant']) -> None:
+        """Open a field for a message that is to stand below this one."""
+        if self._insertion:
+            return
+        with self:
+            self._insertion = MessageEditor(
+                '', draft=f'insert:{role}:{self._chat_id}:{self.message.id}',
+                address=f'/api/chats/{self._chat_id}/insert',
+                body={'role': role, 'after': self.message.id}, name=say(f'message.insert-{role}-text'),
+                save=say('message.insert'), on_done=self._end_insertion,
+            )  # fmt: skip
+
+    def toggle_source(self) -> None:
+        """Show the message as it was written, or as it is meant."""
+        if self._source:
+            self._source.delete()
+            self._source = None
+        else:
+            text = self.message.content
+            self._source = self._before_actions(lambda: ui.label(text).classes('message-source'))
+            self._source.props('data-testid=message-source tabindex=0')
+        self._body.set_visibility(not self._source)
+        self._offer()
+
+    def toggle_numbers(self) -> None:
+        """Show all numbers, or hide them again."""
+        self._actions.toggle_numbers(list_numbers(self.message))
+
+    def copy(self) -> None:
+        """Put the message's source into the clipboard."""
+        self._actions.copy(self.message.content)
+
+    def _offer(self) -> None:
+        raise NotImplementedError
+
+    def _make_editor(self) -> MessageEditor:
+        message = self.message
+        return MessageEditor(
+            message.content, draft=f'edit:{self._chat_id}:{message.id}', method='PUT',
+            address=f'/api/chats/{self._chat_id}/messages/{message.id}', name=say('message.edit-text'),
+            save=say('message.save-as-variant' if message.role == 'assistant' else 'message.save-and-answer'),
+            on_done=self._end_edit,
+        )  # fmt: skip
+
+    def _end_edit(self) -> None:
+        if self._editor:
+            self._editor.delete()
+            self._editor = None
+            self._body.set_visibility(not self._source)
+            self.classes(remove='editing')
+
+    def _end_insertion(self) -> None:
+        if self._insertion:
+            self._insertion.delete()
+            self._insertion = None
+
+    def _before_actions(self, make: Callable[[], E]) -> E:
+        with self:
+            element = make()
+        element.move(target_index=self.default_slot.children.index(self._actions))
+        return element
 
 
-class UserMessage(ui.element):
+class UserMessage(MessageView):
     """What the user wrote, as it was written."""
 
-    def __init__(self, message: StoredMessage, actions: Actions) -> None:
-        super().__init__('article')
-        self.message = message
-        _describe(self, message)
+    def __init__(self, message: StoredMessage, chat_id: str) -> None:
+        super().__init__(message, chat_id)
         with self:
-            bubble = ui.label(message.content[:SHOWN_CHARACTERS]).classes('bubble')
-            if len(message.content) > SHOWN_CHARACTERS:
-                size = f'Show all {len(message.content):,} characters'
-                more = text_button(size, lambda: bubble.set_text(message.content)).classes('show-all')
-                more.on_click(more.delete)
-            self.not_sent = NotSent()
-            with ui.element('div').classes('message-actions'):
-                icon_button('content_copy', 'Copy', lambda: actions.copy(message))
+            if message.attachments:
+                AttachmentChips(message.attachments)
+            self._body = self._draw_bubble()
+            self._actions = MessageActions(message.id)
+        self._offer()
+
+    def _draw_bubble(self) -> ui.element:
+        text = self.message.content
+        if len(text) <= SHOWN_CHARACTERS:
+            return ui.label(text).classes('bubble message-text')
+        with ui.element('div').classes('bubble') as bubble:
+            label = ui.label(text[:SHOWN_CHARACTERS]).classes('message-text')
+            more = text_button(say('message.show-all', n=number(len(text))), lambda: label.set_text(text)).classes(
+                'show-all'
+            )
+            more.on_click(more.delete)
+        return bubble
+
+    def _offer(self) -> None:
+        answer = ['answer'] if self._is_last and self.message.role == 'user' else []
+        menu = ['fork', 'insert-user', 'insert-assistant', 'delete', 'delete-below']
+        self._actions.show(['copy', 'edit', *answer], menu, variants=self._variants)
 
 
-class Reply(Region):
+class Reply(MessageView):
     """A reply. `think`, `extend`, `call`, `show_state` and `finish` change single parts of it while it is made."""
 
-    def __init__(self, message: StoredMessage, actions: Actions, *, running: bool) -> None:
-        super().__init__()
-        self.message, self._actions = message, actions
+    def __init__(
+        self, message: StoredMessage, chat_id: str, act: Act, open_settings: Handler, *, html: str = ''
+    ) -> None:
+        super().__init__(message, chat_id)
+        self._act, self._open_settings = act, open_settings
+        self._thoughts: Region
+        self._calls: ToolCalls | None = None
         self._reasoning: Reasoning | None = None
-        _describe(self, message)
-        with self:
-            self._waiting = Region()
-            self._thoughts = Region()
-            self._body = StreamingMarkdown().classes('answer')
-            self._calls = ToolCalls()
-            self.not_sent = NotSent()
-            self._end = Region()
-        if message.reasoning:
-            self._add_reasoning(running=running and not message.content and not message.tool_calls)
-        self._calls.show(message.tool_calls)
-        if running:
-            self.classes('running')
-            self._body.append(message.content)
-        else:
-            self._body.set_content(message.content)
-            self._show_end()
+        self._progress: Progress | None = None
+        self._draw(html)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it is still being written."""
+        return self._progress is not None
+
+    def resume(self) -> None:
+        """Draw it as one that goes on."""
+        self._end_edit()
+        self._source = self._note = self._insertion = None
+        self.clear()
+        self._draw('')
 
     def think(self, text: str) -> None:
         """Append streamed reasoning."""
@@ -85,34 +205,56 @@ class Reply(Region):
     def extend(self, text: str) -> None:
         """Append streamed text."""
         self._fold_reasoning()
-        self._body.append(text)
+        self._answer.append(text)
 
     def call(self) -> None:
         """Show the message's calls as they are now."""
         self._fold_reasoning()
-        self._calls.show(self.message.tool_calls)
+        if self._calls:
+            self._calls.show(self.message.tool_calls)
 
     def show_state(self, conversation: Conversation, model_state: str, model_progress: float) -> None:
         """Say what is being waited for, while there is no text yet."""
-        self._waiting.clear()
-        progress = conversation.progress
-        with self._waiting:
-            if conversation.state == 'waiting':
-                place = f'Waiting, place {conversation.place} in the queue' if conversation.place else ''
-                _waiting(place or model_state or 'Waiting for the model', model_progress)
-            elif conversation.state == 'prefill' and progress and progress.done < progress.total:
-                share = (progress.done - progress.cached) / max(1, progress.total - progress.cached)
-                _waiting(f'Reading the conversation, {share:.0%} of {progress.total - progress.cached:,} tokens', share)
-            elif conversation.state == 'prefill':
-                _waiting('Thinking of the first word', 0)
+        if self._progress:
+            self._progress.show(conversation, model_state, model_progress)
 
     def finish(self) -> None:
         """Close the text and show what there is to do with it."""
-        self._waiting.clear()
+        if not self._progress:
+            return
+        self._progress.delete()
+        self._progress = None
         self._fold_reasoning()
-        self._body.finish()
+        self._answer.finish()
         self.classes(remove='running')
         self._show_end()
+        self._offer()
+
+    def _draw(self, html: str) -> None:
+        """Draw what there is of the message; one without a `finish_reason` has room for more."""
+        message = self.message
+        running = message.finish_reason is None
+        self._reasoning = self._calls = self._progress = None
+        with self:
+            if running:
+                self._progress = Progress()
+            if running or message.reasoning:
+                self._thoughts = Region()
+            self._body = self._answer = StreamingMarkdown().classes('answer message-text')
+            if running or message.tool_calls:
+                self._calls = ToolCalls()
+            self._actions = MessageActions(message.id)
+        if message.reasoning:
+            self._add_reasoning(running=running and not message.content and not message.tool_calls)
+        if self._calls:
+            self._calls.show(message.tool_calls)
+        if running:
+            self.classes('running')
+            self._answer.append(message.content)
+        else:
+            self._answer.set_content(message.content, html)
+            self._show_end()
+        self._offer()
 
     def _add_reasoning(self, *, running: bool) -> None:
         with self._thoughts:
@@ -123,71 +265,40 @@ class Reply(Region):
             self._reasoning.fold()
 
     def _show_end(self) -> None:
-        message = self.message
-        with self._end:
-            if message.error:
-                self._show_failure(message.error)
-            if note := describe_ending(message):
-                ui.label(note).classes('note')
-            with ui.element('div').classes('message-actions'):
-                icon_button('content_copy', 'Copy', lambda: self._actions.copy(message))
-                icon_button('refresh', 'Answer again', self._actions.regenerate, testid='regenerate')
-                if message.completion_tokens:
-                    ui.label(describe_numbers(message)).classes('stats').props('data-testid=stats')
+        if self.message.error:
+            self._before_actions(self._draw_failure)
+        if note := describe_ending(self.message):
+            self._before_actions(lambda: ui.label(note).classes('note'))
 
-    def _show_failure(self, error: str) -> None:
-        with ui.element('div').classes('failure').props('role=alert data-testid=reply-error'):
-            ui.label(error).classes('failure-text')
+    def _draw_failure(self) -> ui.element:
+        with ui.element('div').classes('failure').props('role=alert data-testid=reply-error') as failure:
+            ui.label(self.message.error).classes('failure-text')
             with ui.element('div').classes('failure-actions'):
-                text_button('Try again', self._actions.regenerate, primary=True)
-                text_button('Settings', self._actions.open_settings)
+                again = text_button(
+                    say('message.try-again'), lambda: self._act(self.message.id, 'regenerate'), primary=True
+                )
+                again.props('data-testid=try-again')
+                text_button(say('message.settings'), self._open_settings)
+        return failure
 
-
-class NotSent(Region):
-    """A quiet line under a message that the model did not see."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._label: ui.label | None = None
-
-    def show(self, shown: bool) -> None:
-        """Show or hide the line."""
-        if shown and not self._label:
-            with self:
-                self._label = ui.label(NOT_SENT).classes('note').props('data-testid=left-out')
-        if self._label:
-            self._label.set_visibility(shown)
+    def _offer(self) -> None:
+        message = self.message
+        can_go_on = self._is_last and message.finish_reason in CUT and not message.tool_calls
+        actions = ['copy', 'edit', 'regenerate', *(['continue'] if can_go_on and message.content else [])]
+        menu = [
+            'copy-markdown', 'copy-text', 'formatted' if self._source else 'plain', 'fork', 'insert-user',
+            'insert-assistant', 'delete', 'delete-below',
+        ]  # fmt: skip
+        self._actions.show(actions, menu, variants=self._variants, numbers=describe_numbers(message))
 
 
 def describe_ending(message: StoredMessage) -> str:
     """Say why a reply ended, if that is not as it should be."""
-    if not message.detail:
-        return ENDINGS.get(message.finish_reason or '', '')
-    first, *rest = message.detail.rstrip('.').split(' ')
-    # The engine says it in sentences; an abbreviation keeps its capitals.
-    return ' '.join(['Ended because', first.lower() if first.istitle() else first, *rest]) + '.'
-
-
-def describe_numbers(message: StoredMessage) -> str:
-    """Return the honest numbers under a reply; the wait for the model is not counted as its reading time."""
-    parts = [f'{message.completion_tokens:,} tokens']
-    if message.decode and message.completion_tokens > 1:
-        parts.append(f'{(message.completion_tokens - 1) / message.decode:.1f} tok/s')
-    parts.append(f'{message.queued + message.prefill:.2f} s to first token')
-    parts.append(f'{message.cached_tokens:,} of {message.prompt_tokens:,} prompt tokens cached')
-    return ' · '.join(parts)
-
-
-def _describe(element: ui.element, message: StoredMessage) -> None:
-    element.classes('message')
-    element.props['data-testid'] = 'message'
-    element.props['data-role'] = message.role
-    element.props['data-message-id'] = message.id
-
-
-def _waiting(text: str, share: float) -> None:
-    with ui.element('div').classes('waiting').props('data-testid=load-progress'):
-        ui.element('div').classes('pulse')
-        ui.label(text)
-        if share:
-            ui.element('progress').props(f'max=1 value={share:.3f}')
+    if message.detail:
+        first, *rest = message.detail.rstrip('.').split(' ')
+        # The engine says it in sentences; an abbreviation keeps its capitals.
+        why = ' '.join([first.lower() if first.istitle() else first, *rest])
+        return say('message.ended-because', why=why)
+    if message.finish_reason in ENDINGS:
+        return say(f'message.ended-{message.finish_reason}')
+    return say('message.edited') if message.edited else ''

@@ -8,8 +8,10 @@ from webui.components.controls import icon_button, text_button
 from webui.components.region import Region
 from webui.model_host import LoadState
 from webui.services import Services
+from webui.words import formats, say
 
 DOTS = {'ready': 'ready', 'failed': 'failed', 'checking': 'busy', 'loading': 'busy', 'empty': ''}
+MILLION, BILLION = 10**6, 10**9
 
 
 class ModelPicker(Region):
@@ -24,7 +26,8 @@ class ModelPicker(Region):
             self._dot = ui.element('span').classes('dot')
             self._label = ui.label().classes('label')
             ui.icon('sym_o_expand_more')
-            with ui.menu().props('anchor="bottom middle" self="top middle"'):
+            with ui.menu().props('anchor="bottom middle" self="top middle" role=dialog') as menu:
+                menu.props['aria-label'] = say('model.models')
                 self._menu = ui.element('div').classes('model-menu').props('data-testid=model-manager')
         self._drawn = ''
         self.show()
@@ -49,8 +52,7 @@ class ModelPicker(Region):
         with self._menu:
             if state.is_busy:
                 self._draw_progress()
-            if state.error:
-                ui.label(state.error).classes('failure small').props('data-testid=toast-error')
+            LoadProblem(services)
             for model in services.catalog.models:
                 self._draw_model(model, state)
             for path, reason in services.catalog.problems.items():
@@ -60,13 +62,13 @@ class ModelPicker(Region):
                         ui.label(path.name).classes('name ellipsis')
                         ui.label(reason).classes('small muted')
             folder = services.config.models_folders[0]
-            ui.label(f'GGUF files in {folder} appear here by themselves.').classes('small muted q-pa-sm')
+            ui.label(say('model.folder', folder=folder)).classes('small muted q-pa-sm')
 
     def _draw_progress(self) -> None:
         with ui.element('div').classes('q-pa-sm').props('data-testid=load-progress'):
             with ui.element('div').classes('load-progress'):
                 self._bar = ui.element('div').style('width: 0')
-            text_button('Cancel', self._services.host.unload)
+            text_button(say('common.cancel'), self._services.host.unload)
 
     def _draw_model(self, model: ModelFile, state: LoadState) -> None:
         host, loaded = self._services.host, state.phase == 'ready' and state.model_id == model.id
@@ -76,9 +78,36 @@ class ModelPicker(Region):
                 ui.label(model.name).classes('name ellipsis')
                 ui.label(describe_model(model)).classes('small muted ellipsis')
             if loaded:
-                text_button('Unload', host.unload, testid='unload')
+                text_button(say('model.unload'), host.unload, testid='unload')
             elif model.kind == 'chat' and not (state.is_busy and state.model_id == model.id):
-                text_button('Load', lambda: host.load(model.id), testid='load')
+                text_button(say('model.load'), lambda: host.load(model.id), testid='load')
+
+
+class LoadProblem(Region):
+    """Why the latest load failed, and what can be done about it."""
+
+    def __init__(self, services: Services) -> None:
+        super().__init__()
+        self._host = services.host
+        self._drawn = ''
+        self.show()
+        services.host.changed.subscribe(self.show)
+
+    def show(self) -> None:
+        """Follow the load state."""
+        error = self._host.state.error
+        if error == self._drawn:
+            return
+        self._drawn = error
+        self.clear()
+        if error:
+            with self, ui.element('div').classes('failure small').props('role=alert'):
+                ui.label(error).classes('failure-text').props('data-testid=toast-error')
+                with ui.element('div').classes('failure-actions'):
+                    if self._host.can_insist:
+                        text_button(say('model.insist'), lambda: self._host.load_again(insist=True), testid='insist')
+                    if self._host.can_retry:
+                        text_button(say('model.retry'), lambda: self._host.load_again(retry=True), testid='retry')
 
 
 class ModelCard(Region):
@@ -108,7 +137,7 @@ class ModelCard(Region):
             info = host.engine.info
             with ui.element('div').classes('row no-wrap items-center'):
                 ui.label(info.name).classes('name ellipsis col')
-                icon_button('eject', 'Unload the model', host.unload)
+                icon_button('eject', say('model.unload_this'), host.unload)
             with ui.element('div').classes('facts'):
                 for name, value in _facts(info, cache):
                     ui.label(name)
@@ -123,46 +152,44 @@ def describe_state(services: Services, state: LoadState) -> str:
     match state.phase:
         case 'ready':
             return services.host.engine.info.name if services.host.engine else name
+        case 'checking' if state.progress:
+            return say('model.checking_share', name=name, share=formats.percent(state.progress))
         case 'checking':
-            return f'Checking {name}' + (f', {state.progress:.0%}' if state.progress else '')
+            return say('model.checking', name=name)
         case 'loading':
-            return f'Loading {name}, {state.progress:.0%}'
+            return say('model.loading', name=name, share=formats.percent(state.progress))
         case 'failed':
-            return f'{name} failed to load'
+            return say('model.failed', name=name)
         case 'empty':
-            return 'No model loaded'
+            return say('model.empty')
 
 
 def describe_model(model: ModelFile) -> str:
     """Return parameters, quantization, size and context of a file in one line."""
     header = model.header
-    use = {'chat': '', 'embedding': 'for embeddings', 'reranker': 'ranks documents'}[model.kind]
     parts = [
-        use,
+        '' if model.kind == 'chat' else say(f'model.kind_{model.kind}'),
         _count(header.parameters),
         header.quantization,
-        _bytes(header.size),
-        f'{header.n_ctx_train:,} context',
+        formats.size(header.size),
+        say('model.context', tokens=formats.number(header.n_ctx_train)),
     ]
     return ' · '.join(part for part in parts if part)
 
 
 def _facts(info: EngineInfo, cache: int) -> list[tuple[str, str]]:
     facts = [
-        ('Size', _bytes(info.size)),
-        ('Quantization', info.quantization),
-        ('Context', f'{info.n_ctx:,}'),
-        ('Memory', _bytes(info.memory)),
-        ('Cache of idle chats', f'up to {_bytes(cache)}' if cache else ''),
+        (say('model.fact_size'), formats.size(info.size) if info.size else ''),
+        (say('model.fact_quantization'), info.quantization),
+        (say('model.fact_context'), formats.number(info.n_ctx)),
+        (say('model.fact_memory'), formats.size(info.memory) if info.memory else ''),
+        (say('model.fact_cache'), say('model.up_to', size=formats.size(cache)) if cache else ''),
     ]
     return [(name, value) for name, value in facts if value]
 
 
-def _bytes(count: int) -> str:
-    if count >= 1 << 30:
-        return f'{count / (1 << 30):.1f} GB'
-    return f'{count / (1 << 20):.0f} MB' if count else ''
-
-
 def _count(parameters: int) -> str:
-    return f'{parameters / 1e9:.1f}B' if parameters >= 1e9 else f'{parameters / 1e6:.0f}M'
+    """Return a number of parameters as model names have it, such as 7.6B."""
+    if parameters >= BILLION:
+        return f'{formats.number(parameters / BILLION, 1)}B'
+    return f'{formats.number(parameters / MILLION)}M'

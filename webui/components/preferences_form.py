@@ -42,7 +42,9 @@ class PreferencesForm(Region):
     ) -> None:
         self._name(name, help=help)
         toggle = ui.toggle(options, value=getattr(preferences(), name), on_change=lambda event: choose(event.value))
-        toggle.props('no-caps dense unelevated spread').classes('choice').props['data-testid'] = name
+        # Colours of no name, so that none of Quasar's, which cannot be overruled, is taken.
+        toggle.props('no-caps dense unelevated spread toggle-color=none toggle-text-color=none').classes('choice')
+        toggle.props['data-testid'] = name.replace('_', '-')
         toggle.props('role=radiogroup').props['aria-label'] = say(f'appearance.{name}')
 
     def _name(self, name: str, *, help: bool = False) -> ui.element:

@@ -4,8 +4,10 @@ from nicegui import ui
 
 from presets.chat import StoredMessage
 from webui.components.controls import set_class
+from webui.components.progress import describe_seconds
 from webui.components.region import Region
 from webui.components.streaming import StreamingMarkdown
+from webui.words import say
 
 
 class Reasoning(Region):
@@ -45,7 +47,9 @@ class Reasoning(Region):
     def _set_thinking(self, thinking: bool) -> None:
         self._block.props(add='open' if thinking else '', remove='' if thinking else 'open')
         set_class(self._block, 'thinking', thinking)
-        self._title.set_text('Thinking' if thinking else describe_thinking(self._message.reasoning_seconds))
+        self._title.set_text(
+            say('message.thinking') if thinking else describe_thinking(self._message.reasoning_seconds)
+        )
 
     def _draw(self) -> None:
         if not self._drawn:
@@ -56,8 +60,7 @@ class Reasoning(Region):
 def describe_thinking(seconds: float) -> str:
     """Say how long the model thought; 0 seconds are unknown, as after a crash."""
     if not seconds:
-        return 'Thoughts'
+        return say('message.thoughts')
     if seconds < 1:
-        return 'Thought for a moment'
-    minutes, rest = divmod(round(seconds), 60)
-    return f'Thought for {minutes} min {rest} s' if minutes else f'Thought for {rest} s'
+        return say('message.thought-moment')
+    return say('message.thought-for', time=describe_seconds(seconds))

@@ -11,9 +11,11 @@ from inference.errors import InferenceError
 from inference.settings import LoadSettings, SamplingSettings, describe
 from webui.components.controls import Handler, icon_button, info_button, text_button
 from webui.components.keyboard import Keyboard
+from webui.components.model_picker import LoadProblem
 from webui.components.preferences_form import PreferencesForm
 from webui.components.region import Region
 from webui.components.settings_form import SettingsForm
+from webui.components.transfer import TransferDialog
 from webui.conversation import Conversation
 from webui.services import Services
 from webui.words import say
@@ -25,7 +27,7 @@ LIVE = {setting.name for setting in describe(LoadSettings) if not setting.needs_
 class SettingsDrawer(Region):
     """What belongs to the chat applies at once, load settings wait in a bar with one button if they need a reload."""
 
-    def __init__(self, services: Services, *, on_close: Handler, keyboard: Keyboard) -> None:
+    def __init__(self, services: Services, transfer: TransferDialog, *, on_close: Handler, keyboard: Keyboard) -> None:
         super().__init__()
         self._services = services
         self._conversation: Conversation | None = None
@@ -44,13 +46,19 @@ class SettingsDrawer(Region):
                 _section('settings.you')
                 ui.label(say('settings.you_note')).classes('settings-note')
                 PreferencesForm(keyboard)
+                transfer.draw_settings()
+            LoadProblem(services)
             self._draw_reload_bar()
         self._follow_model()
         services.host.changed.subscribe(self._follow_model)
+        services.host.adjusted.subscribe(self._follow_adjustment)
 
     def show(self, conversation: Conversation) -> None:
         """Show the settings of another chat."""
+        if self._conversation:
+            self._conversation.changed.unsubscribe(self._follow_chat)
         self._conversation = conversation
+        conversation.changed.subscribe(self._follow_chat)
         self._prompt.set_value(conversation.chat.system_prompt)
         self._overflow.set_value(conversation.chat.overflow)
         self._sampling.show(conversation.chat.sampling)
@@ -94,6 +102,11 @@ class SettingsDrawer(Region):
         with self._model:
             self._load = SettingsForm(LoadSettings(), self._set_load, self._maxima(model_id))
         self._settle(self._services.host.load_settings(model_id))
+
+    def _follow_adjustment(self) -> None:
+        """Show what was changed on another page or by a program, unless something waits here."""
+        if not self._bar.visible:
+            self._follow_model()
 
     def _maxima(self, model_id: str) -> dict[str, float]:
         """Return bounds that this machine and model set."""
@@ -141,6 +154,11 @@ class SettingsDrawer(Region):
     async def _set_sampling(self, settings: SamplingSettings) -> None:
         if self._conversation:
             await self._conversation.change(sampling=settings)
+
+    def _follow_chat(self) -> None:
+        """Take over what can also be chosen elsewhere on the page."""
+        if self._conversation:
+            self._overflow.set_value(self._conversation.chat.overflow)
 
     async def _set_overflow(self, overflow: Overflow) -> None:
         if self._conversation and overflow != self._conversation.chat.overflow:

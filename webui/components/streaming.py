@@ -6,8 +6,9 @@ from collections.abc import Callable
 from nicegui import ui
 
 from webui.blocks import Block, BlockSplitter
+from webui.code_blocks import HIGHLIGHT_LIMIT, code_body, code_head, diagram
 from webui.components.region import Region
-from webui.markdown import HIGHLIGHT_LIMIT, block_classes, code_body, code_head, render, render_block
+from webui.markdown import block_classes, render, render_block
 
 TAIL_INTERVAL = 0.03  # seconds; a little under the 1/25 s of the callers, so that none of their calls comes too early
 TAIL_SHARE = 20  # the tail is rendered again after this many times what it took last time: at most 5 % of a core
@@ -26,23 +27,21 @@ class StreamingMarkdown(Region):
         self._clock = clock
         self._due = 0.0
         self._stale = False
-        self._splitter = BlockSplitter()
-        self._code: _CodeBlock | None = None
-        with self:
-            self._finished = _Growing()
-            with Region():
-                self._tail = _html('')
+        self._is_streaming = False
 
-    def set_content(self, text: str) -> None:
-        """Show a stored message."""
+    def set_content(self, text: str, html: str = '') -> None:
+        """Show a stored message; `html` is what `render` made of it, if that was done before."""
+        self._is_streaming = False
         self.clear()
         with self:
-            _html(render(text)).classes('md-part')
+            _html(html or render(text)).classes('md-part')
 
     def append(self, text: str) -> None:
         """Take streamed text, show the blocks it finished and, if it is due, the tail."""
         if self.is_deleted:
             return
+        if not self._is_streaming:
+            self._begin()
         blocks = self._splitter.feed(text)
         self._stale = self._stale or bool(text)
         if blocks:
@@ -53,16 +52,27 @@ class StreamingMarkdown(Region):
 
     def flush(self) -> None:
         """Show what the tail holds back, unless that was done a moment ago."""
-        if self._stale and not self.is_deleted and self._clock() >= self._due:
+        if self._is_streaming and self._stale and not self.is_deleted and self._clock() >= self._due:
             self._show_tail()
 
     def finish(self) -> None:
         """Close what is open; the text is complete."""
-        if self.is_deleted:
+        if self.is_deleted or not self._is_streaming:
             return
         self._show(self._splitter.finish())
         self._tail.set_content('')
         self._stale = False
+
+    def _begin(self) -> None:
+        """Make room for streamed text; a stored message needs none of it."""
+        self._is_streaming = True
+        self._splitter = BlockSplitter()
+        self._code: _CodeBlock | None = None
+        self.clear()
+        with self:
+            self._finished = _Growing()
+            with Region():
+                self._tail = _html('')
 
     def _show(self, blocks: list[Block]) -> None:
         parts: list[str] = []
@@ -111,6 +121,7 @@ class _CodeBlock(Region):
         self._texts: list[str] = []
         with self:
             _html(code_head(language)).classes('code-head')
+            self._drawing = Region().classes('md-flow')
             with ui.element('pre').classes('code-body'):
                 self._pieces = _Growing()
                 with Region().classes('md-flow'):
@@ -126,6 +137,9 @@ class _CodeBlock(Region):
     def close(self) -> None:
         """Colour the code as a whole: a piece could not know that it began in the middle of a comment."""
         self._tail.set_content('')
+        if drawing := diagram(''.join(self._texts), self._language):
+            with self._drawing:
+                _html(drawing)
         if len(self._texts) > 1 and sum(map(len, self._texts)) <= HIGHLIGHT_LIMIT:
             self._pieces.restart()
             self._add_piece(''.join(self._texts))

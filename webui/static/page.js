@@ -58,4 +58,4 @@ document.addEventListener('click', (event) => {
   if (innerWidth < 900 && event.target.closest('.chat-link, .new-chat')) emitEvent('command', 'hide-sidebar');
 });
 
-window.addEventListener('popstate', () => emitEvent('visit', location.pathname));
+window.addEventListener('popstate', () => emitEvent('visit', location.pathname + location.search));

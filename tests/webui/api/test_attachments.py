@@ -154,7 +154,7 @@ def test_a_message_with_a_file_that_is_gone_is_refused(server: Running) -> None:
 
 def test_a_message_may_wait_with_its_files(slow_server: Running) -> None:
     server, chat_id = slow_server, new_chat(slow_server)
-    server.http.post(f'/api/chats/{chat_id}/messages', json={'text': 'word ' * 40})
+    server.http.post(f'/api/chats/{chat_id}/messages', json={'text': 'word ' * 4000})
     upload = attach(server, b'the text of a file').json()
 
     queued = server.http.post(f'/api/chats/{chat_id}/queue', json={'text': '', 'attachments': [upload['id']]})
