@@ -39,8 +39,7 @@ export default {
     this.arrive();
   },
   updated() {
-    this.isShifted = true;
-    requestAnimationFrame(this.settle);
+    this.settle();
   },
   unmounted() {
     this.observer.disconnect();
@@ -50,7 +49,6 @@ export default {
     // Where the reader is
 
     look() {
-      if (this.isShifted) this.settle();
       this.note();
       this.askForMore();
     },
@@ -103,8 +101,6 @@ export default {
     // Staying there
 
     settle() {
-      this.isShifted = false;
-      if (!this.$refs.pane) return;
       if (this.atEnd) this.jump();
       else this.holdAnchor();
       this.askForMore();
