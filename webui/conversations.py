@@ -51,6 +51,19 @@ class Conversations:
         """Give a chat another title."""
         await (await self.open(chat_id)).change(title=title)
 
+    async def arrange(
+        self, chat_id: str, *, pinned: bool | None = None, archived: bool | None = None, folder: str | None = None
+    ) -> None:
+        """Pin, archive or file a chat; one that is not open stays so. Raises StoreError."""
+        wanted = {'pinned': pinned, 'archived': archived, 'folder': folder}
+        places = {name: value for name, value in wanted.items() if value is not None}
+        async with self._opening:
+            conversation = self._open.get(chat_id)
+            if not conversation:
+                await self._store.arrange(chat_id, **places)
+        if conversation:
+            await conversation.change(pinned=pinned, archived=archived, folder=folder)
+
     async def delete(self, chat_id: str) -> None:
         """Stop the chat's reply and move it to the trash."""
         if conversation := self._open.get(chat_id):

@@ -8,6 +8,7 @@ from inference.settings import SamplingSettings
 from presets.chat import Chat, StoredMessage
 from presets.chats import ChatStore
 from presets.errors import NotFound, StoreError
+from presets.folders import folder_path
 from presets.tree import MessageTree
 from webui.channel import Channel
 
@@ -41,6 +42,9 @@ class OpenChat(Channel):
         system_prompt: str | None = None,
         sampling: SamplingSettings | None = None,
         overflow: Overflow | None = None,
+        pinned: bool | None = None,
+        archived: bool | None = None,
+        folder: str | None = None,
     ) -> None:
         """Change what belongs to the chat; a chat without messages is not saved before it has one."""
         if title is not None:
@@ -51,6 +55,12 @@ class OpenChat(Channel):
             self.chat.sampling = sampling
         if overflow is not None:
             self.chat.overflow = overflow
+        if pinned is not None:
+            self.chat.pinned = pinned
+        if archived is not None:
+            self.chat.archived = archived
+        if folder is not None:
+            self.chat.folder = folder_path(folder)
         if self.chat.messages:
             await self.save()
         self.changed.emit()

@@ -9,10 +9,12 @@ from inference.catalog import Catalog, starter_model, watch
 from inference.settings import LoadSettings
 from presets.chats import ChatStore
 from presets.models import ModelStore
+from presets.search import ChatSearch
 from presets.storage import Writer
 from presets.tunings import TuningStore
 from presets.uploads import UploadStore
 from webui.activity import Activity
+from webui.cabinet import Cabinet
 from webui.config import AppConfig
 from webui.conversations import Conversations
 from webui.documents.reader import DocumentReader
@@ -54,9 +56,17 @@ class Services:
         self.catalog = Catalog(config.models_folders, extra)
         self.catalog_changed = Event[[]]()
         self._writer = Writer()
+        self.started = asyncio.Event()
+        """Set when `start` has ended, however that was."""
 
     async def start(self) -> None:
         """Open the stores, look for models and begin to load the one to start with."""
+        try:
+            await self._start()
+        finally:
+            self.started.set()
+
+    async def _start(self) -> None:
         for folder in (*self.config.models_folders, self.config.chats_dir):
             folder.mkdir(parents=True, exist_ok=True)
         await asyncio.to_thread(self.catalog.scan)
@@ -70,6 +80,8 @@ class Services:
         died_with = activity.take()
         self.host = ModelHost(self.catalog, self.models, activity, self.tunings)
         self.conversations = Conversations(self.chats, self.host)
+        self.cabinet = Cabinet(self.chats, self.conversations)
+        self.search = await ChatSearch.open(self.config.chats_dir / 'search.db', self.chats)
         background_tasks.create(self._watch_models(), name='watch models')
         if notice := self._crash_notice(died_with):
             self.notices.add(notice)
@@ -82,6 +94,7 @@ class Services:
         await self.conversations.close()
         await self.host.close()
         self.imports.close()
+        await self.search.close()
         await self.chats.close()
         self._writer.close()
 

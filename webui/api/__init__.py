@@ -3,6 +3,7 @@
 from fastapi import APIRouter
 
 from webui.api.attachments import AttachmentsApi
+from webui.api.chats import ChatsApi
 from webui.api.embeddings import EmbeddingsApi
 from webui.api.manage import ManageApi
 from webui.api.messages import MessagesApi
@@ -22,6 +23,7 @@ def create_router(services: Services) -> APIRouter:
         MetricsApi,
         ModelsApi,
         TransferApi,
+        ChatsApi,
         ManageApi,
         MessagesApi,
         AttachmentsApi,

@@ -26,7 +26,8 @@ class ModelPicker(Region):
             self._dot = ui.element('span').classes('dot')
             self._label = ui.label().classes('label')
             ui.icon('sym_o_expand_more')
-            with ui.menu().props('anchor="bottom middle" self="top middle"'):
+            with ui.menu().props('anchor="bottom middle" self="top middle" role=dialog') as menu:
+                menu.props['aria-label'] = say('model.models')
                 self._menu = ui.element('div').classes('model-menu').props('data-testid=model-manager')
         self._drawn = ''
         self.show()

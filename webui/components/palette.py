@@ -10,6 +10,7 @@ from typing import Literal, Protocol, TypeVar
 from nicegui import background_tasks, ui
 
 from presets.chats import ChatStore
+from presets.search import ChatSearch
 from webui.commands import COMMANDS
 from webui.components.controls import Handler
 from webui.components.keyboard import keys_of
@@ -22,6 +23,7 @@ Kind = Literal['chat', 'command', 'model', 'message']
 T = TypeVar('T')
 MOST = 8
 """Hits of each kind; who wants another one types another letter."""
+SHORTEST = 2
 PATIENCE = 0.05
 """Seconds after which what was found is shown, though a source is still looking."""
 
@@ -101,6 +103,30 @@ class ModelSource:
             )
             for model in models
         ]
+
+
+class MessageSource:
+    """What was said in the chats."""
+
+    def __init__(self, search: ChatSearch, on_open: Callable[[str, str], object]) -> None:
+        self._search, self._on_open = search, on_open
+
+    async def find(self, text: str) -> list[Hit]:
+        """Look through all messages; a single letter is in nearly all of them."""
+        if len(text) < SHORTEST:
+            return []
+        found = await self._search.find(text, MOST)
+        return [
+            Hit(
+                kind='message',
+                title=''.join(span.text for span in message.snippet),
+                detail=hit.chat.title,
+                icon='notes',
+                run=partial(self._on_open, hit.chat.id, message.id),
+            )
+            for hit in found.chats
+            for message in hit.messages
+        ][:MOST]
 
 
 class Palette(ui.element, component='palette.js'):

@@ -12,7 +12,7 @@ globalThis.drawerMoved = (side, isShown) => {
 
 // What lies under a drawer on a narrow screen cannot be reached, by Tab or by a screen reader.
 function coverPage(isCovered) {
-  for (const part of document.querySelectorAll('main, .nicegui-skip-link')) part.inert = isCovered;
+  for (const part of document.querySelectorAll('.page, .nicegui-skip-link')) part.inert = isCovered;
 }
 
 function enter(drawer, side) {

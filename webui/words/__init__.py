@@ -6,15 +6,20 @@ table with `one` and `other`. What a language lacks is said in English.
 """
 
 import functools
+import string
 import tomllib
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from nicegui import context
 from nicegui.slot import Slot
 
 FALLBACK = 'en'
 LANGUAGES = {'en': 'English', 'de': 'Deutsch'}
+
+MARKS = {'de': '.,'}
+"""What stands in place of the comma and the point of 1,234.5, by language."""
 
 Text = str | dict[str, str]
 
@@ -30,7 +35,7 @@ def say_in(language: str, name: str, /, **values: object) -> str:
     text = texts[name] if name in texts else catalogue(FALLBACK)[name]
     if isinstance(text, dict):
         text = text['one' if values['n'] == 1 else 'other']
-    return text.format(**values) if values else text
+    return _Formatter(language).format(text, **values) if values else text
 
 
 @functools.cache
@@ -52,6 +57,22 @@ def language() -> str:
     if not Slot.get_stack():
         return FALLBACK
     return str(context.client.storage.get('language', FALLBACK))
+
+
+def with_marks(language: str, number: str) -> str:
+    """Return a number that is written as 1,234.5 as it is written in a language."""
+    return number.translate(str.maketrans(',.', MARKS.get(language, ',.')))
+
+
+class _Formatter(string.Formatter):
+    """Writes numbers as a language does."""
+
+    def __init__(self, language: str) -> None:
+        self._language = language
+
+    def format_field(self, value: Any, format_spec: str) -> str:
+        text = format(value, format_spec)
+        return with_marks(self._language, text) if isinstance(value, int | float) else text
 
 
 def best_language(accepted: str) -> str:

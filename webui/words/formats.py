@@ -2,22 +2,20 @@
 
 from datetime import datetime
 
-from webui.words import language, say
+from webui.words import language, say, with_marks
 
-MARKS = {'de': '.,'}
-"""What stands in place of the comma and the point of 1,234.5, by language."""
 KILO, MEGA, GIGA = 1 << 10, 1 << 20, 1 << 30
 NARROW_SPACE = '\u202f'
 
 
 def number(value: float, digits: int = 0) -> str:
     """Return a number with `digits` after the point, such as 1,234.5."""
-    return f'{value:,.{digits}f}'.translate(_signs())
+    return with_marks(language(), f'{value:,.{digits}f}')
 
 
 def plain(value: float) -> str:
     """Return a number with the digits it has and no more, such as 0.05."""
-    return number(value) if value == int(value) else f'{value:,g}'.translate(_signs())
+    return number(value) if value == int(value) else with_marks(language(), f'{value:,g}')
 
 
 def percent(share: float, digits: int = 0) -> str:
@@ -55,7 +53,3 @@ def moment(when: datetime) -> str:
 def month_name(index: int) -> str:
     """Return the name of a month, counted from 1."""
     return say(f'dates.month_{index}')
-
-
-def _signs() -> dict[int, int]:
-    return str.maketrans(',.', MARKS.get(language(), ',.'))
