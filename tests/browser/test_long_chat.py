@@ -156,7 +156,7 @@ def test_who_reads_an_old_message_is_told_what_came_since(tab: Tab, context: Bro
     second = Tab(context.new_page(), tab.url).open(path)
     second.composer.fill('what came since')
     second.composer.press('Enter')
-    expect(second.reply).to_contain_text('what came since')
+    expect(second.reply).to_contain_text('what came since', timeout=PATIENCE)
 
     expect(tab.part('to-end')).to_contain_text('2')
     expect(tab.part('to-end')).to_have_attribute('aria-label', 'Scroll to the end, 2 new messages')

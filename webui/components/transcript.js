@@ -3,6 +3,7 @@
 const NEAR = 1200;
 const KEEP = 3000;
 const TOLD_EVERY = 400;
+const JUST_SENT = 10_000;
 
 export default {
   inheritAttrs: false,
@@ -36,6 +37,7 @@ export default {
     this.observer = new ResizeObserver(this.settle);
     this.observer.observe(this.$refs.column);
     this.observer.observe(this.$refs.pane);
+    window.addEventListener('message-sent', this.noteSending);
     this.arrive();
   },
   updated() {
@@ -44,8 +46,13 @@ export default {
   unmounted() {
     this.observer.disconnect();
     clearTimeout(this.telling);
+    window.removeEventListener('message-sent', this.noteSending);
   },
   methods: {
+    noteSending() {
+      this.sentAt = Date.now();
+    },
+
     // Where the reader is
 
     look() {
@@ -183,8 +190,8 @@ export default {
 
     // A message came: who has just sent it from here wants to see it, others are told how many there are.
     came(sent) {
-      const writing = document.hasFocus() && document.activeElement?.closest('.composer-part');
-      if (sent && writing) this.goToEndQuietly();
+      const isFromHere = Date.now() - this.sentAt < JUST_SENT;
+      if (sent && isFromHere) this.goToEndQuietly();
       else if (!this.atEnd) this.missed += 1;
     },
     goToEndQuietly() {
