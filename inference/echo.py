@@ -271,16 +271,17 @@ def _likelihood(word: str, logprob: float) -> Likelihood:
 
 
 def _left_out(request: GenerationRequest) -> tuple[int, ...]:
-    """Return the places of the messages that have to go for the rest to fit, as the request's policy wants it."""
+    """Return the places of the messages that have to go for the rest and the reply to fit, as the policy wants it."""
     if request.overflow == 'stop':
         return ()
     sizes = [len(_words(message.content)) for message in request.messages]
     kept = _beginning(request.messages) + (2 if request.overflow == 'middle' else 0)
+    total = sum(sizes) + min(sizes[-1], request.sampling.max_tokens or N_CTX)
     out: list[int] = []
     for place in range(kept, len(sizes) - 1):
-        if sum(sizes) < N_CTX:
+        if total <= N_CTX:
             break
-        sizes[place] = 0
+        total -= sizes[place]
         out.append(place)
     return tuple(out)
 

@@ -25,6 +25,7 @@ FIRST_DELAY, LONGEST_DELAY = 5.0, 15 * 60.0  # seconds
 MOST_ADDRESSES = 1024
 FORM_LIMIT = 4096  # bytes
 PROGRAM_PATHS = ('/api/', '/v1/', '/metrics', '/_nicegui')  # nobody reads a form here
+OPEN_PATHS = ('/diagrams/',)  # nothing in there is anybody's, and the frame that asks for it has no cookie
 SAFE_METHODS = {'GET', 'HEAD', 'OPTIONS'}
 
 
@@ -38,7 +39,7 @@ class AccessCode:
         self._throttle = Throttle(clock)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope['type'] not in {'http', 'websocket'}:
+        if scope['type'] not in {'http', 'websocket'} or _is_open(scope):
             await self._app(scope, receive, send)
             return
         if (answer := await self._answer(scope, receive)) is None:
@@ -152,6 +153,10 @@ def access_error(status: int, code: str, message: str, wait: float = 0) -> Respo
     """Return what a program is told; `wait` are the seconds until the next try."""
     headers = {401: {'WWW-Authenticate': 'Bearer'}, 429: {'Retry-After': str(math.ceil(wait))}}.get(status)
     return JSONResponse({'error': {'message': message, 'type': 'access_error', 'code': code}}, status, headers)
+
+
+def _is_open(scope: Scope) -> bool:
+    return scope['type'] == 'http' and scope['method'] in SAFE_METHODS and scope['path'].startswith(OPEN_PATHS)
 
 
 def _is_for_programs(path: str) -> bool:

@@ -5,6 +5,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Literal
 
+from webui.formula_lines import Formula, before_formula, start_formula
+
 LIMIT = 8192  # characters of a line or a block before it is cut: bounds the open tail and what any parser can waste
 PIECE_LINES, PIECE_SIZE = 20, 2048  # of code that is handed out while its fence is open
 
@@ -14,6 +16,7 @@ class Block:
     """A finished stretch of source: Markdown to render alone, or the start, a piece or the end of a code block.
 
     `depth` counts the list items it stands in; `number` is the true number of an ordered item, whatever its text says.
+    `unfinished` tells that the text ends in the middle of something.
     """
 
     kind: Literal['markdown', 'code_open', 'code_more', 'code_close']
@@ -21,13 +24,15 @@ class Block:
     language: str = ''
     depth: int = 0
     number: int | None = None
+    unfinished: bool = False
 
 
 class BlockSplitter:
     """Cuts growing Markdown into blocks that can be rendered alone; the cuts do not depend on how the text arrives.
 
     Code fences are handed out in pieces while they are open, also those in list items. Every top-level list item is a
-    block. Work per character is constant: a line is looked at once, when it is complete.
+    block, and so is a formula with lines of its own. Work per character is constant: a line is looked at once, when it
+    is complete, and those of a formula that does not end a second time.
     """
 
     def __init__(self) -> None:
@@ -38,6 +43,8 @@ class BlockSplitter:
         self._levels = [_Level()]
         self._open: _Open | None = None
         self._code: _Code | None = None
+        self._formula: Formula | None = None
+        self._without_formulas = False
         self._done: list[Block] = []
 
     def feed(self, delta: str) -> list[Block]:
@@ -54,9 +61,11 @@ class BlockSplitter:
         """Close what is open and return the last blocks."""
         blocks = self.feed(self._newlines.decode('', final=True))
         if rest := self._take_partial():
-            self._line(rest, ended=False)
+            self._line(rest, ended=self._formula is not None)
         if self._code:
             self._close_code(self._code)
+        if self._formula:
+            self._close_formula(self._formula, unfinished=True)
         self._close()
         return blocks + self._take_done()
 
@@ -65,6 +74,8 @@ class BlockSplitter:
         """The source that no finished block holds yet."""
         if self._code:
             return ''.join(self._code.pieces) + ''.join(self._partial)
+        if self._formula:
+            return '\n'.join([*self._formula.lines, ''.join(self._partial)])
         return '\n'.join([*(self._open.lines if self._open else ()), ''.join(self._partial)])
 
     def preview(self) -> Block:
@@ -74,11 +85,16 @@ class BlockSplitter:
             closing = not self._mid_line and partial.strip().strip(code.mark) == ''
             shown = '' if closing else partial if self._mid_line else _dedent(partial, code.indent)
             return Block('code_more', ''.join(code.pieces) + shown, code.language, self._depth)
+        if formula := self._formula:
+            text = '\n'.join(_dedent(line, self._levels[-1].indent) for line in [*formula.lines, partial])
+            return Block('markdown', text, depth=self._depth, unfinished=True)
         if self._open:
             lines = [*self._open.lines, _dedent(partial, self._levels[-1].indent)]
-            return Block('markdown', _settled(lines, self._open), depth=self._depth, number=self._open.number)
+            text, number = _settled(lines, self._open), self._open.number
+            return Block('markdown', text, depth=self._depth, number=number, unfinished=True)
         level = max(i for i, level in enumerate(self._levels) if level.indent <= _indent(partial) or i == 0)
-        return Block('markdown', _settled([_dedent(partial, self._levels[level].indent)], None), depth=level)
+        text = _settled([_dedent(partial, self._levels[level].indent)], None)
+        return Block('markdown', text, depth=level, unfinished=True)
 
     @property
     def _depth(self) -> int:
@@ -110,8 +126,12 @@ class BlockSplitter:
 
     def _line(self, line: str, *, ended: bool) -> None:
         """Process a line, or with `ended` false the first part of one that goes on."""
+        if self._formula and not (ended and _may_contain(self._formula, line)):
+            self._give_up(self._formula)
         mid_line, self._mid_line = self._mid_line, not ended
-        if self._code:
+        if self._formula:
+            self._formula_line(self._formula, line)
+        elif self._code:
             self._code_line(self._code, line, mid_line=mid_line, ended=ended)
         elif not line.strip():
             self._blank_line()
@@ -137,10 +157,16 @@ class BlockSplitter:
         line = _dedent(line, self._levels[-1].indent)
         block = self._open
         inside = block is not None and block.kind == 'item' and indent >= block.inner
-        fence = _FENCE.match(line)
+        fence, formula = _FENCE.match(line), self._formula_in(line)
         if fence and (inside or indent < 4):
             self._close(inside=inside)
             self._open_code(fence, width)
+        elif formula and (inside or indent < 4):
+            self._close(inside=inside)
+            self._open_formula(formula, ' ' * width + line.lstrip(' \t'))
+        elif indent < 4 and not (self._without_formulas or _QUOTE.match(line)) and (head := before_formula(line)):
+            self._text_line(' ' * width + head.strip())
+            self._text_line(' ' * self._text_column() + line.strip()[-2:])
         elif block and (inside or _goes_on(block, line, indent)):
             self._add(block, line)
         else:
@@ -174,6 +200,10 @@ class BlockSplitter:
             self._add(block, line[:end])
             self._close(inside=True)
             self._open_code(fence, self._levels[-1].indent)
+        elif formula := self._formula_in(line, end):
+            self._add(block, line[:end])
+            self._close(inside=True)
+            self._open_formula(formula, ' ' * self._levels[-1].indent + line[end:])
         else:
             self._add(block, line)
 
@@ -197,7 +227,42 @@ class BlockSplitter:
         if inside and block.kind == 'item':
             self._levels.append(_Level(self._levels[-1].indent + block.inner))
 
+    def _formula_in(self, line: str, start: int = 0) -> Formula | None:
+        return None if self._without_formulas else start_formula(line, start)
+
+    def _text_column(self) -> int:
+        """Return where a line has to start to go on in the open item, if there is one."""
+        return self._levels[-1].indent + (self._open.inner if self._open and self._open.kind == 'item' else 0)
+
+    def _open_formula(self, formula: Formula, line: str) -> None:
+        self._levels[-1].mark = ''
+        self._formula = formula
+        self._formula_line(formula, line)
+
+    def _formula_line(self, formula: Formula, line: str) -> None:
+        end = formula.end_in(line)
+        formula.add(line if end < 0 else line[:end])
+        if end >= 0:
+            self._close_formula(formula)
+            if rest := line[end:].strip():
+                self._text_line(' ' * _indent(line) + rest)
+
+    def _close_formula(self, formula: Formula, *, unfinished: bool = False) -> None:
+        text = '\n'.join(_dedent(line, self._levels[-1].indent) for line in formula.lines)
+        self._formula = None
+        self._done.append(Block('markdown', text, depth=self._depth, unfinished=unfinished))
+
+    def _give_up(self, formula: Formula) -> None:
+        """Take what looked like a formula for text."""
+        self._formula, self._without_formulas = None, True
+        for line in formula.lines:
+            self._line(line, ended=True)
+        self._without_formulas = False
+
     def _open_code(self, fence: re.Match[str], indent: int) -> None:
+        if fence_language(fence['info']).lower() == 'math' and not self._without_formulas:
+            self._open_formula(Formula(fence['fence'], fence['fence']), ' ' * indent + fence[0].lstrip())
+            return
         self._levels[-1].mark = ''
         self._code = _Code(fence['fence'][0], len(fence['fence']), indent, fence_language(fence['info']))
         self._done.append(Block('code_open', language=self._code.language, depth=self._depth))
@@ -236,7 +301,7 @@ _QUOTE = re.compile(r' {0,3}>')
 _ITEM = re.compile(r' {0,3}(?P<digits>\d{1,9}(?=[.)]))?(?P<mark>(?(digits)[.)]|[-+*]))(?P<space>[ \t]+|$)(?P<text>.?)')
 _MARKERS = re.compile(r' {0,3}(?:(?:\d{1,9}[.)]|[-+*])[ \t]++)*+')
 _DELIMITER_ROW = re.compile(r'[ \t]*\|?[ \t]*:?-[-:| \t]*$')
-_UNDECIDED = re.compile(r'[\s=+*_#>|:`~-]*|\s*\d{1,9}[.)]?\s*')
+_UNDECIDED = re.compile(r'[\s=+*_#>|:`~$\\-]*|\s*\\\[|\s*\d{1,9}[.)]?\s*')
 _OPEN_BOLD = re.compile(r'(?<![\w*])\*\*(?=[^\s*])[^*`]*$')
 _OPEN_CODE = re.compile(r'(?<!`)`[^`]+$')
 
@@ -287,6 +352,11 @@ class _Code:
         text = ''.join(self.pieces)
         self.pieces, self.size, self.lines = [], 0, 0
         return text
+
+
+def _may_contain(formula: Formula, line: str) -> bool:
+    """Whether a line may belong to a formula; if not, that never was one."""
+    return formula.has_room(line) and (formula.is_fenced or not (_FENCE.match(line) or _HEADING.match(line)))
 
 
 def _goes_on(block: _Open, line: str, indent: int) -> bool:

@@ -2,66 +2,43 @@
 
 import html
 import re
-import time
-from collections.abc import Iterator, Sequence
-from functools import cache, lru_cache
-from itertools import groupby
+from collections.abc import Sequence
+from functools import lru_cache
+from urllib.parse import urlsplit
 
-import nh3
 from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererHTML
-from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token as Node
 from markdown_it.utils import EnvType, OptionsDict
-from pygments.lexer import Lexer
-from pygments.lexers import get_lexer_by_name
-from pygments.token import STANDARD_TYPES, Token, _TokenType
 
+from webui import formulas
 from webui.blocks import Block, BlockSplitter, fence_language
+from webui.cleaning import clean
+from webui.code_blocks import code_block
+from webui.markdown_rules import UNFINISHED, add_rules
+from webui.words import language, say
 
-HIGHLIGHT_LIMIT, COLOURED_LINE = 200_000, 2000  # characters of code and of its lines; more is shown in one colour
 CACHED_LIMIT, CACHED_COUNT = 16_384, 128  # stored messages kept rendered: a few MB at most
 
 
 def render(source: str) -> str:
     """Return the HTML of a whole message, the same that its blocks give one by one."""
-    return _render_short(source) if len(source) <= CACHED_LIMIT else _render(source)
+    return _render_short(source, language()) if len(source) <= CACHED_LIMIT else _render(source)
 
 
 def render_block(block: Block) -> str:
     """Return the HTML of a Markdown block."""
-    env: EnvType = {}
-    tokens = _PARSER.parse(_TASK.sub(_task_box, block.text), env)
+    env: EnvType = {UNFINISHED: block.unfinished}
+    tokens = PARSER.parse(block.text, env)
     if block.number is not None and tokens and tokens[0].type == 'ordered_list_open':
         tokens[0].attrs['start'] = block.number
-    content = _CLEANER.clean(_PARSER.renderer.render(tokens, _PARSER.options, env))
+    content = clean(PARSER.renderer.render(tokens, PARSER.options, env))
     return f'<div class="{block_classes(block)}">{content}</div>'
 
 
 def block_classes(block: Block) -> str:
     """Return the classes that give a block its place on the page."""
     return f'md-block md-in-{min(block.depth, 4)}' if block.depth else 'md-block'
-
-
-def code_head(language: str) -> str:
-    """Return what stands above code: the language and the button that copies it."""
-    return (
-        f'<span class="code-language">{html.escape(language)}</span>'
-        '<button type="button" class="copy-code" data-testid="copy-code" aria-label="Copy code">Copy</button>'
-    )
-
-
-def code_body(code: str, language: str) -> str:
-    """Return code with its tokens in spans, without a character more or less."""
-    lexer = _lexer(language.lower()) if language.lower() in _LANGUAGES and _is_worth_colour(code) else None
-    return _CLEANER.clean(_highlight(code, lexer) if lexer else html.escape(code, quote=False))
-
-
-_TASK = re.compile(r'^([ \t]*(?:[-+*]|\d{1,9}[.)])[ \t])\[([ xX])\](?=[ \t])', re.MULTILINE)
-
-
-def _task_box(task: re.Match[str]) -> str:
-    return task[1] + ('☐' if task[2] == ' ' else '☑')
 
 
 def _render(source: str) -> str:
@@ -74,78 +51,15 @@ def _render(source: str) -> str:
         elif block.kind == 'code_more':
             code.append(block.text)
         elif block.kind == 'code_close':
-            parts.append(f'<div class="{block_classes(block)}">{_code_block("".join(code), block.language)}</div>')
+            content = clean(code_block(''.join(code), block.language))
+            parts.append(f'<div class="{block_classes(block)}">{content}</div>')
             code = []
     return ''.join(parts)
 
 
-_render_short = lru_cache(CACHED_COUNT)(_render)
-
-
-def _code_block(code: str, language: str) -> str:
-    return (
-        f'<div class="code-block"><div class="code-head">{code_head(language)}</div>'
-        f'<pre class="code-body"><code>{code_body(code, language)}</code></pre></div>'
-    )
-
-
-# Named one by one: a lexer is code that meets hostile text, and an unknown name would search all installed packages.
-_LANGUAGES = frozenset(
-    """
-    asm awk bash bat batch c c# c++ cfg clojure cmake console cpp cs csharp css cuda d dart diff docker
-    dockerfile elixir elm erlang f# fortran fsharp glsl go golang graphql groovy haskell hcl hs html http ini
-    java javascript jinja js json jsx julia kotlin latex lisp lua make makefile markdown matlab md nasm
-    nginx nim nix objective-c ocaml octave pascal perl php pl postgresql powershell properties protobuf ps1
-    py pycon python python3 r racket rb rs ruby rust sass scala scheme scss sh shell solidity sql svelte
-    swift tcl terraform tex toml ts tsx typescript udiff vb.net verilog vhdl vim vue wgsl xml yaml yml zig
-    zsh
-    """.split()  # noqa: SIM905 - a hundred quoted words are harder to read
-)
-_UNCOLOURED = frozenset({'', 'err', 'esc', 'l', 'n', 'p', 'pm', 'w', 'x'})
-
-
-@cache
-def _lexer(name: str) -> Lexer | None:
-    try:
-        return get_lexer_by_name(name, stripnl=False, ensurenl=False)
-    except ValueError:  # a Pygments without this lexer
-        return None
-
-
-def _is_worth_colour(code: str) -> bool:
-    return len(code) <= HIGHLIGHT_LIMIT and max(map(len, code.split('\n'))) <= COLOURED_LINE
-
-
-def _highlight(code: str, lexer: Lexer) -> str:
-    parts: list[str] = []
-    for name, tokens in groupby(_tokens(code, lexer), key=lambda token: _token_class(token[0])):
-        text = html.escape(''.join(text for _, text in tokens), quote=False)
-        parts.append(f'<span class="{name}">{text}</span>' if name else text)
-    return ''.join(parts)
-
-
-def _tokens(code: str, lexer: Lexer) -> Iterator[tuple[_TokenType, str]]:
-    """Yield the tokens; what is left when the time is up is plain text.
-
-    Most lexers have a pattern that takes quadratic time on some text, often on text that is not of their language.
-    """
-    deadline = time.thread_time() + min(0.1, 0.01 + len(code) * 10e-6)
-    end = 0
-    for start, kind, text in lexer.get_tokens_unprocessed(code):
-        yield kind, text
-        end = start + len(text)
-        if time.thread_time() > deadline:
-            break
-    yield Token.Text, code[end:]
-
-
-@cache
-def _token_class(kind: _TokenType) -> str:
-    """Return the short name that Pygments gives this kind of token, or that of a wider kind; empty for plain text."""
-    while kind not in STANDARD_TYPES and kind.parent:
-        kind = kind.parent
-    name = STANDARD_TYPES.get(kind, '')
-    return '' if name in _UNCOLOURED else name
+@lru_cache(CACHED_COUNT)
+def _render_short(source: str, language: str) -> str:
+    return _render(source)
 
 
 class _Parser(MarkdownIt):
@@ -153,26 +67,60 @@ class _Parser(MarkdownIt):
         return re.match(r'https?://|mailto:', url, re.IGNORECASE) is not None
 
 
-def _line_break(state: StateInline, silent: bool) -> bool:
-    """`<br>` is the one tag that models need: a table cell has no other way to break a line."""
-    tag = re.compile(r'<br ?/?>', re.IGNORECASE).match(state.src, state.pos)
-    if not tag:
-        return False
-    if not silent:
-        state.push('hardbreak', 'br', 0)
-    state.pos = tag.end()
-    return True
+def _link(self: RendererHTML, tokens: Sequence[Node], index: int, options: OptionsDict, env: EnvType) -> str:
+    """Say where a link goes, whatever its text or title claims."""
+    href = str(tokens[index].attrs['href'])
+    return f'<a href="{html.escape(href)}" title="{html.escape(_host(href))}">'
 
 
 def _image_as_link(self: RendererHTML, tokens: Sequence[Node], index: int, options: OptionsDict, env: EnvType) -> str:
     """Loading a picture would tell its server what was said here, so it only is a link."""
     image = tokens[index]
-    href, alt = html.escape(str(image.attrs['src'])), html.escape(image.content or 'image')
-    return f'<a class="image-link" href="{href}">{alt}</a>'
+    href, text = str(image.attrs['src']), html.escape(image.content or say('markdown.image'))
+    return f'<a class="image-link" href="{html.escape(href)}" title="{html.escape(_host(href))}">{text}</a>'
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or url.removeprefix('mailto:')
+    except ValueError:  # not an address
+        return ''
 
 
 def _fence(self: RendererHTML, tokens: Sequence[Node], index: int, options: OptionsDict, env: EnvType) -> str:
-    return _code_block(tokens[index].content, fence_language(tokens[index].info))
+    token = tokens[index]
+    language = fence_language(token.info)
+    if language.lower() == 'math':
+        return _formula_block_html(token.content.strip(), token.content, unfinished=bool(env.get(UNFINISHED)))
+    return code_block(token.content, language, finished=not env.get(UNFINISHED))
+
+
+def _formula_block(self: RendererHTML, tokens: Sequence[Node], index: int, options: OptionsDict, env: EnvType) -> str:
+    return _formula_block_html(tokens[index].content, tokens[index].markup)
+
+
+def _formula_block_html(latex: str, source: str, *, unfinished: bool = False) -> str:
+    if latex and not unfinished and (content := formulas.mathml(latex, display=True)):
+        return f'<div class="formula"{_focus(latex)}>{content}</div>\n'
+    return f'<pre class="formula-source"><code>{html.escape(source.strip())}</code></pre>\n'
+
+
+def _focus(latex: str) -> str:
+    """What may be too wide for its column has to scroll by keyboard, too."""
+    return ' tabindex="0"' if len(latex) > 60 else ''
+
+
+def _formula(self: RendererHTML, tokens: Sequence[Node], index: int, options: OptionsDict, env: EnvType) -> str:
+    token = tokens[index]
+    content = formulas.mathml(token.content, display=token.meta['display'])
+    if not content:
+        return f'<code class="formula-source">{html.escape(token.markup)}</code>'
+    return f'<span class="formula"{_focus(token.content)}>{content}</span>' if token.meta['display'] else content
+
+
+def _footnote(self: RendererHTML, tokens: Sequence[Node], index: int, options: OptionsDict, env: EnvType) -> str:
+    name = 'footnote-note' if tokens[index].meta['note'] else 'footnote'
+    return f'<sup class="{name}">{html.escape(tokens[index].content)}</sup>'
 
 
 def _cell(self: RendererHTML, tokens: Sequence[Node], index: int, options: OptionsDict, env: EnvType) -> str:
@@ -181,7 +129,7 @@ def _cell(self: RendererHTML, tokens: Sequence[Node], index: int, options: Optio
 
 
 def _table_open(self: RendererHTML, tokens: Sequence[Node], index: int, options: OptionsDict, env: EnvType) -> str:
-    return '<div class="table-scroll"><table>\n'
+    return '<div class="table-scroll" tabindex="0"><table>\n'
 
 
 def _table_close(self: RendererHTML, tokens: Sequence[Node], index: int, options: OptionsDict, env: EnvType) -> str:
@@ -192,35 +140,15 @@ def _build_parser() -> MarkdownIt:
     # Reference definitions are off: they would vanish from the page, and other blocks could not use them anyway.
     parser = _Parser('commonmark', {'html': False, 'breaks': True})
     parser.enable(['table', 'strikethrough']).disable(['reference', 'html_block', 'html_inline'])
-    parser.inline.ruler.before('autolink', 'line_break', _line_break)
-    for name in ('fence', 'code_block'):
-        parser.add_render_rule(name, _fence)
-    for name in ('th_open', 'td_open'):
-        parser.add_render_rule(name, _cell)
-    parser.add_render_rule('image', _image_as_link)
-    parser.add_render_rule('table_open', _table_open)
-    parser.add_render_rule('table_close', _table_close)
+    add_rules(parser)
+    rules = {
+        'fence': _fence, 'code_block': _fence, 'formula': _formula, 'formula_block': _formula_block, 'link_open': _link,
+        'image': _image_as_link, 'footnote': _footnote, 'th_open': _cell, 'td_open': _cell,
+        'table_open': _table_open, 'table_close': _table_close,
+    }  # fmt: skip
+    for name, rule in rules.items():
+        parser.add_render_rule(name, rule)
     return parser
 
 
-_PARSER = _build_parser()
-_TAGS = (
-    'p br hr h1 h2 h3 h4 h5 h6 ul ol li blockquote em strong s code pre a table thead tbody tr th td div span button'
-)
-_CLEANER = nh3.Cleaner(
-    tags=set(_TAGS.split()),
-    attributes={'*': set(), 'a': {'href'}, 'ol': {'start'}, 'button': {'aria-label', 'data-testid'}},
-    allowed_classes={
-        'a': {'image-link'},
-        'button': {'copy-code'},
-        'div': {'code-block', 'code-head', 'table-scroll'},
-        'pre': {'code-body'},
-        'span': {'code-language', *STANDARD_TYPES.values()} - {''},
-        'td': {'align-left', 'align-center', 'align-right'},
-        'th': {'align-left', 'align-center', 'align-right'},
-    },
-    set_tag_attribute_values={'a': {'target': '_blank'}, 'button': {'type': 'button'}},
-    url_schemes={'http', 'https', 'mailto'},
-    url_relative='deny',
-    link_rel='noopener noreferrer',
-)
+PARSER = _build_parser()

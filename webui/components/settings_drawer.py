@@ -55,7 +55,10 @@ class SettingsDrawer(Region):
 
     def show(self, conversation: Conversation) -> None:
         """Show the settings of another chat."""
+        if self._conversation:
+            self._conversation.changed.unsubscribe(self._follow_chat)
         self._conversation = conversation
+        conversation.changed.subscribe(self._follow_chat)
         self._prompt.set_value(conversation.chat.system_prompt)
         self._overflow.set_value(conversation.chat.overflow)
         self._sampling.show(conversation.chat.sampling)
@@ -151,6 +154,11 @@ class SettingsDrawer(Region):
     async def _set_sampling(self, settings: SamplingSettings) -> None:
         if self._conversation:
             await self._conversation.change(sampling=settings)
+
+    def _follow_chat(self) -> None:
+        """Take over what can also be chosen elsewhere on the page."""
+        if self._conversation:
+            self._overflow.set_value(self._conversation.chat.overflow)
 
     async def _set_overflow(self, overflow: Overflow) -> None:
         if self._conversation and overflow != self._conversation.chat.overflow:

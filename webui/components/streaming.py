@@ -6,8 +6,9 @@ from collections.abc import Callable
 from nicegui import ui
 
 from webui.blocks import Block, BlockSplitter
+from webui.code_blocks import HIGHLIGHT_LIMIT, code_body, code_head, diagram
 from webui.components.region import Region
-from webui.markdown import HIGHLIGHT_LIMIT, block_classes, code_body, code_head, render, render_block
+from webui.markdown import block_classes, render, render_block
 
 TAIL_INTERVAL = 0.03  # seconds; a little under the 1/25 s of the callers, so that none of their calls comes too early
 TAIL_SHARE = 20  # the tail is rendered again after this many times what it took last time: at most 5 % of a core
@@ -120,6 +121,7 @@ class _CodeBlock(Region):
         self._texts: list[str] = []
         with self:
             _html(code_head(language)).classes('code-head')
+            self._drawing = Region().classes('md-flow')
             with ui.element('pre').classes('code-body'):
                 self._pieces = _Growing()
                 with Region().classes('md-flow'):
@@ -135,6 +137,9 @@ class _CodeBlock(Region):
     def close(self) -> None:
         """Colour the code as a whole: a piece could not know that it began in the middle of a comment."""
         self._tail.set_content('')
+        if drawing := diagram(''.join(self._texts), self._language):
+            with self._drawing:
+                _html(drawing)
         if len(self._texts) > 1 and sum(map(len, self._texts)) <= HIGHLIGHT_LIMIT:
             self._pieces.restart()
             self._add_piece(''.join(self._texts))

@@ -29,7 +29,44 @@ document.addEventListener('click', async (event) => {
   const button = event.target instanceof Element && event.target.closest('.copy-code');
   if (!button) return;
   const copied = await copyText(button.closest('.code-block').querySelector('.code-body').textContent);
-  button.textContent = copied ? 'Copied' : 'Not copied';
+  button.label ??= button.textContent;
+  button.textContent = copied ? button.dataset.copied : button.dataset.failed;
   clearTimeout(button.reset);
-  button.reset = setTimeout(() => (button.textContent = 'Copy'), 1500);
+  button.reset = setTimeout(() => (button.textContent = button.label), 1500);
 });
+
+// Whether long lines of code wrap is one choice for all code, and this browser remembers it.
+const WRAP = 'wrap-code';
+
+class CodeWrap extends HTMLElement {
+  connectedCallback() {
+    this.show();
+    this.addEventListener('click', toggleWrap);
+  }
+
+  show() {
+    this.firstElementChild?.setAttribute('aria-pressed', String(wraps()));
+  }
+}
+
+function wraps() {
+  return document.documentElement.classList.contains(WRAP);
+}
+
+function toggleWrap() {
+  const wrapped = document.documentElement.classList.toggle(WRAP);
+  for (const element of document.querySelectorAll('code-wrap')) element.show();
+  try {
+    if (wrapped) localStorage.setItem(WRAP, '1');
+    else localStorage.removeItem(WRAP);
+  } catch {
+    // This browser keeps nothing.
+  }
+}
+
+try {
+  document.documentElement.classList.toggle(WRAP, localStorage.getItem(WRAP) === '1');
+} catch {
+  // This browser keeps nothing.
+}
+customElements.define('code-wrap', CodeWrap);

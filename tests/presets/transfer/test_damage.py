@@ -18,7 +18,7 @@ FILES = ['chatgpt.json', 'open-webui.json', 'lm-studio.conversation.json', 'chat
 def conversation(title: str, text: str = 'Hi') -> dict[str, Any]:
     """A small chat as ChatGPT exports it."""
     message = {'author': {'role': 'user'}, 'content': {'content_type': 'text', 'parts': [text]}, 'create_time': 1.7e9}
-    mapping = {'a': {'id': 'a', 'message': message, 'parent': None, 'children': []}}
+    mapping: dict[str, Any] = {'a': {'id': 'a', 'message': message, 'parent': None, 'children': []}}
     return {'title': title, 'mapping': mapping, 'current_node': 'a', 'conversation_id': title}
 
 
@@ -114,7 +114,7 @@ def test_a_conversation_of_ten_thousand_nodes_in_a_row_and_one_in_a_circle_are_r
     'content', [b'', b'   ', b'hello', b'\x00' * 100, b'\xff\xfe[\x00', b'%PDF-1.7', b'"text"', b'7']
 )
 def test_what_is_no_json_says_so(tmp_path: Path, content: bytes) -> None:
-    with pytest.raises(ValueError, match='it is (no JSON file|empty)'):
+    with pytest.raises(ValueError, match=r'it is (no JSON file|empty)'):
         look(tmp_path, content)
 
 
@@ -168,7 +168,7 @@ def test_values_of_any_other_kind_end_in_chats_or_words(tmp_path: Path, name: st
 
 def _replace_one(value: Any, dice: random.Random) -> None:
     """Put something else in some place of a value."""
-    strange = [None, True, -1, 1e308, 10**30, '', '\ud800', [], {}, [[]], {'a': {}}, [1, 'x'], 'x' * 5000]
+    strange: list[Any] = [None, True, -1, 1e308, 10**30, '', '\ud800', [], {}, [[]], {'a': {}}, [1, 'x'], 'x' * 5000]
     while True:
         places = list(value) if isinstance(value, dict) else list(range(len(value)))
         if not places:
