@@ -13,8 +13,9 @@ SCRIPTS = sorted([*(WEBUI / 'components').glob('*.js'), *(WEBUI / 'static').glob
 
 SHOWN_ARGUMENTS: dict[str, tuple[int, ...]] = {
     'label': (0,), 'button': (0,), 'tooltip': (0,), 'input': (0,), 'textarea': (0,), 'select': (), 'checkbox': (0,),
-    'switch': (0,), 'expansion': (0,), 'menu_item': (0,), 'item_label': (0,), 'notify': (0,), 'link': (0,), 'chip': (0,),
-    'skip_link': (0,), 'icon_button': (1,), 'text_button': (0,), 'info_button': (0, 1), 'set_text': (0,), 'show': (0,),
+    'switch': (0,), 'expansion': (0,), 'menu_item': (0,), 'item_label': (0,), 'notify': (0,), 'link': (0,),
+    'chip': (0,), 'skip_link': (0,), 'icon_button': (1,), 'text_button': (0,), 'info_button': (0, 1), 'set_text': (0,),
+    'show': (0,),
 }  # fmt: skip
 """Which arguments of a call a person reads."""
 SHOWN_KEYWORDS = {'label', 'placeholder', 'text', 'title', 'caption', 'name'}
@@ -22,6 +23,8 @@ SHOWN_PROPS = ('aria-label', 'placeholder', 'label', 'title', 'aria-roledescript
 IN_PROPS = re.compile(rf'(?<![:\w-])(?:{"|".join(SHOWN_PROPS)})="?(?=[A-Z])')
 IN_TEMPLATES = re.compile(r'(?<![:\w.-])(?:aria-label|placeholder|title|alt)="[A-Z][^"]*"|>\s*[A-Z][a-z]+ ?[a-z]*\s*<')
 IN_SCRIPTS = re.compile(r"(?:Error\(|textContent = |ariaLabel = |title = |\? )[`'\"][A-Z][a-z]+[^`'\"]*")
+WORDS = re.compile(r'(?=.*[A-Za-z]{2})(?:.*[A-Z]|.*\s)')
+"""One small word alone is a name for the program, as in `show('archive')`."""
 NAMES = {'Chatbot WebUI'}
 """What is called the same in every language."""
 ALLOWED: set[str] = set()
@@ -56,7 +59,7 @@ def _texts(value: ast.expr) -> Iterator[str]:
         case ast.Call():
             return  # `say`, or something that says
         case ast.JoinedStr() | ast.Constant() | ast.IfExp() | ast.BinOp() | ast.Tuple():
-            yield from (text for text in _strings(value) if re.search('[A-Za-z]{2}', text) and text not in NAMES)
+            yield from (text for text in _strings(value) if WORDS.search(text) and text not in NAMES)
 
 
 def _strings(value: ast.expr) -> Iterator[str]:
