@@ -154,6 +154,7 @@ export default {
       }
       this.sending = false;
       this.sendingTo = null;
+      this.measure();
       this.$nextTick(this.grow);
     },
     giveUp(text, key, sent) {
@@ -311,7 +312,7 @@ export default {
     },
     async measure() {
       clearTimeout(this.timer);
-      if (!this.model) return;
+      if (!this.model || this.sending) return; // what is being sent is no draft any more
       const at = (this.measured = (this.measured ?? 0) + 1);
       const body = { text: this.draft, attachments: this.ready.map((file) => file.id) };
       const answer = await this.request('POST', `/api/chats/${this.chatId}/measure`, body).catch(() => null);
