@@ -144,6 +144,7 @@ export default {
       if (this.reading) return void (this.error = this.words.wait);
       this.sending = true;
       this.sendingTo = this.chatId;
+      window.dispatchEvent(new Event('message-sent'));
       try {
         await this.post({ text, attachments: sent.map((file) => file.id) });
         this.giveUp(text, key, sent);
