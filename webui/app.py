@@ -8,17 +8,29 @@ from urllib.parse import urlencode
 from loguru import logger
 from nicegui import app, ui
 from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from webui import api, diagrams, security
 from webui.api import errors
 from webui.config import AppConfig
 from webui.pages.chat import ChatPage
+from webui.pages.trash import TrashPage
 from webui.person import welcome
 from webui.services import Services
 from webui.supervisor import CrashReport
 
 STATIC = Path(__file__).parent / 'static'
-STYLES = ('theme.css', 'app.css', 'messages.css', 'composer.css', 'markdown.css', 'palette.css', 'transfer.css')
+STYLES = (
+    'theme.css',
+    'app.css',
+    'messages.css',
+    'composer.css',
+    'markdown.css',
+    'palette.css',
+    'transfer.css',
+    'chats.css',
+    'touch.css',
+)
 SCRIPTS = ('page.js', 'focus.js', 'copy.js', 'upload.js', 'diagrams.js')
 RECONNECT_SECONDS = 30.0
 """How long a tab may be offline and still go on where it was."""
@@ -32,6 +44,7 @@ def serve(config: AppConfig, crash: CrashReport | None) -> None:
     app.on_startup(services.start)
     app.on_shutdown(services.close)
     secret = security.load_secret(config.secret_file)
+    app.add_middleware(AfterStart, services=services)
     security.install(app, config, secret)
     security.close_sockets_to_foreign_origins()
     create(services)
@@ -44,6 +57,19 @@ def serve(config: AppConfig, crash: CrashReport | None) -> None:
         binding_refresh_interval=None, storage_secret=secret.hex(), show_welcome_message=False,
         session_middleware_kwargs={'same_site': 'strict'}, access_log=False, timeout_graceful_shutdown=2,
     )  # fmt: skip
+
+
+class AfterStart:
+    """Lets requests wait until the app has started: the first look at ten thousand chats takes its time."""
+
+    def __init__(self, app: ASGIApp, services: Services) -> None:
+        self._app, self._started = app, services.started
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer when there is something to answer with."""
+        if scope['type'] == 'http':
+            await self._started.wait()
+        await self._app(scope, receive, send)
 
 
 def create(services: Services) -> None:
@@ -63,6 +89,11 @@ def create(services: Services) -> None:
         welcome(request)
         page = ChatPage(services)
         await page.visit(f'/c/{chat_id}?{urlencode({"message": message})}' if chat_id else '/')
+
+    @ui.page('/trash')
+    def trash(request: Request) -> None:
+        welcome(request)
+        TrashPage(services)
 
 
 def _head() -> str:

@@ -56,9 +56,17 @@ class Services:
         self.catalog = Catalog(config.models_folders, extra)
         self.catalog_changed = Event[[]]()
         self._writer = Writer()
+        self.started = asyncio.Event()
+        """Set when `start` has ended, however that was."""
 
     async def start(self) -> None:
         """Open the stores, look for models and begin to load the one to start with."""
+        try:
+            await self._start()
+        finally:
+            self.started.set()
+
+    async def _start(self) -> None:
         for folder in (*self.config.models_folders, self.config.chats_dir):
             folder.mkdir(parents=True, exist_ok=True)
         await asyncio.to_thread(self.catalog.scan)

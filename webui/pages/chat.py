@@ -1,15 +1,14 @@
 """The chat page: sidebar, conversation, composer, settings. It shows one conversation at a time and owns none."""
 
 import time
-from collections.abc import Awaitable, Callable
-from urllib.parse import parse_qs, urlsplit
+from collections.abc import Callable, Sequence
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 from nicegui import app, ui
 
-from inference.errors import InferenceError
-from presets.chat import ChatSummary, StoredMessage
+from presets.chat import StoredMessage
 from presets.errors import StoreError
-from webui.components.chat_list import ChatList
+from webui.components.chat_panel import ChatPanel
 from webui.components.composer import Composer
 from webui.components.controls import Toasts, follow_focus, icon_button, text_button
 from webui.components.gauge import Gauge
@@ -26,6 +25,7 @@ from webui.pages.message_commands import MessageCommands
 from webui.pages.reading_places import ReadingPlaces
 from webui.services import Services
 from webui.words import say
+from webui.words.formats import number
 
 HINT_SECONDS = 0.5
 """How often the live rate changes: a number that flickers cannot be read."""
@@ -63,7 +63,7 @@ class ChatPage:
     # The parts of the page
 
     def _build(self) -> None:
-        self._keyboard = Keyboard()
+        self._keyboard, self._toasts = Keyboard(), Toasts()
         with ui.left_drawer(bordered=True).props('width=272 breakpoint=899') as self._sidebar:
             self._build_sidebar()
         follow_focus(self._sidebar, 'left')
@@ -92,13 +92,12 @@ class ChatPage:
                 )
                 with Region():
                     self._hint = ui.label(say('page.hint')).classes('composer-hint').props('data-testid=hint')
-        self._toasts = Toasts()
         self._palette = Palette(
             [
                 ChatSource(self._services.chats, self._open),
                 CommandSource(self._command),
                 ModelSource(self._services),
-                MessageSource(self._services.search, lambda chat, message: self._open(f'{chat}?message={message}')),
+                MessageSource(self._services.search, self._open),
             ]
         )
         ui.skip_link(say('common.skip_to_composer'), target=self._composer)
@@ -112,8 +111,12 @@ class ChatPage:
                 icon_button('left_panel_close', say('page.hide-sidebar'), self._sidebar.hide, command='sidebar')
             new = ui.button(say('page.new-chat'), icon='sym_o_edit_square', color=None, on_click=self._start_new)
             new.props('flat align=left data-testid=new-chat').classes('new-chat')
-            self._list = ChatList(
-                self._services.chats, on_open=self._open, on_rename=self._ask_title, on_delete=self._delete
+            self._chats = ChatPanel(
+                self._services,
+                self._toasts,
+                on_open=self._open,
+                on_gone=self._leave,
+                on_export=self._export,
             )
             ModelCard(self._services)
 
@@ -171,7 +174,7 @@ class ChatPage:
         assert conversation
         chat = conversation.chat
         self._title.set_value(chat.display_title if chat.messages else '')
-        self._list.select(chat.id)
+        self._chats.list.select(chat.id)
         if not conversation.is_running:
             self._hint.set_text(say('page.hint'))
         self._show_problem()
@@ -181,7 +184,7 @@ class ChatPage:
         if time.monotonic() - self._hinted_at >= HINT_SECONDS:
             self._hinted_at = time.monotonic()
             rate, tokens = self._conversation.rate, self._conversation.tokens
-            self._hint.set_text(say('page.live', rate=rate, tokens=tokens))
+            self._hint.set_text(say('page.live', rate=number(rate, 1), tokens=number(tokens)))
 
     def _show_problem(self) -> None:
         conversation = self._conversation
@@ -211,36 +214,23 @@ class ChatPage:
         ui.navigate.history.push('/')
         self._composer.focus()
 
-    async def _open(self, chat_id: str) -> None:
-        await self.visit(f'/c/{chat_id}')
-        ui.navigate.history.push(f'/c/{chat_id}')
+    async def _open(self, chat_id: str, message_id: str = '') -> None:
+        address = f'/c/{chat_id}' + (f'?{urlencode({"message": message_id})}' if message_id else '')
+        await self.visit(address)
+        ui.navigate.history.push(address)
 
     async def _retitle(self, title: str) -> None:
         conversation = self._conversation
         if conversation and conversation.chat.messages and title != conversation.chat.display_title:
             await conversation.change(title=title)
 
-    async def _ask_title(self, summary: ChatSummary) -> None:
-        with self._toasts, ui.dialog() as dialog, ui.card():
-            ui.label('Rename the chat')
-            title = ui.input(value=summary.title).props('outlined dense autofocus aria-label=Title')
-            title.on('keydown.enter', lambda: dialog.submit(title.value))
-            with ui.row():
-                text_button('Rename', lambda: dialog.submit(title.value), primary=True)
-                text_button('Cancel', dialog.close)
-        if new := await dialog:
-            await self._guard(self._services.conversations.rename(summary.id, new))
-        dialog.delete()
-
-    async def _delete(self, summary: ChatSummary) -> None:
-        async def restore() -> None:
-            await self._guard(self._services.chats.restore(summary.id))
-
-        if not await self._guard(self._services.conversations.delete(summary.id)):
-            return
-        if self._conversation and self._conversation.chat.id == summary.id:
+    def _leave(self, chat_ids: Sequence[str]) -> None:
+        """Show a new chat in place of one that was deleted."""
+        if self._conversation and self._conversation.chat.id in chat_ids:
             self._start_new()
-        self._toasts.show(f'“{summary.title}” is in the trash.', action=('Undo', restore))
+
+    def _export(self, chat_ids: Sequence[str]) -> None:
+        self._transfer.open_export(chat_ids)
 
     async def _act(self, message_id: str, name: str) -> None:
         assert self._conversation
@@ -273,12 +263,3 @@ class ChatPage:
             commands[command]()
         elif command in ('regenerate', 'continue'):
             await self._commands.run(self._conversation, command)
-
-    async def _guard(self, work: Awaitable[None]) -> bool:
-        """Await `work`; tell an error of ours in words. Returns whether it went well."""
-        try:
-            await work
-        except (InferenceError, StoreError) as error:
-            self._toasts.show(str(error), error=True)
-            return False
-        return True
