@@ -5,9 +5,10 @@ import re
 from dataclasses import dataclass, field
 from typing import Literal
 
+from webui.formula_lines import Formula, before_formula, start_formula
+
 LIMIT = 8192  # characters of a line or a block before it is cut: bounds the open tail and what any parser can waste
 PIECE_LINES, PIECE_SIZE = 20, 2048  # of code that is handed out while its fence is open
-FORMULA_LIMIT = 4096  # characters until the start of a formula that does not end counts as text
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class BlockSplitter:
         self._levels = [_Level()]
         self._open: _Open | None = None
         self._code: _Code | None = None
-        self._formula: _Formula | None = None
+        self._formula: Formula | None = None
         self._without_formulas = False
         self._done: list[Block] = []
 
@@ -125,7 +126,7 @@ class BlockSplitter:
 
     def _line(self, line: str, *, ended: bool) -> None:
         """Process a line, or with `ended` false the first part of one that goes on."""
-        if self._formula and not (ended and self._formula.may_contain(line)):
+        if self._formula and not (ended and _may_contain(self._formula, line)):
             self._give_up(self._formula)
         mid_line, self._mid_line = self._mid_line, not ended
         if self._formula:
@@ -163,7 +164,7 @@ class BlockSplitter:
         elif formula and (inside or indent < 4):
             self._close(inside=inside)
             self._open_formula(formula, ' ' * width + line.lstrip(' \t'))
-        elif indent < 4 and (head := self._before_formula(line)):
+        elif indent < 4 and not (self._without_formulas or _QUOTE.match(line)) and (head := before_formula(line)):
             self._text_line(' ' * width + head.strip())
             self._text_line(' ' * self._text_column() + line.strip()[-2:])
         elif block and (inside or _goes_on(block, line, indent)):
@@ -226,26 +227,19 @@ class BlockSplitter:
         if inside and block.kind == 'item':
             self._levels.append(_Level(self._levels[-1].indent + block.inner))
 
-    def _formula_in(self, line: str, start: int = 0) -> '_Formula | None':
+    def _formula_in(self, line: str, start: int = 0) -> Formula | None:
         return None if self._without_formulas else start_formula(line, start)
-
-    def _before_formula(self, line: str) -> str:
-        """Return the text before a formula that starts at the end of a line and goes on in the next, if there is one."""
-        if self._without_formulas or len(line) > FORMULA_LIMIT or not line.rstrip().endswith(('$$', '\\[')):
-            return ''
-        head = None if _QUOTE.match(line) else _BEFORE_FORMULA.fullmatch(line)
-        return head['text'] if head and head['text'].count('$$') % 2 == 0 else ''
 
     def _text_column(self) -> int:
         """Return where a line has to start to go on in the open item, if there is one."""
         return self._levels[-1].indent + (self._open.inner if self._open and self._open.kind == 'item' else 0)
 
-    def _open_formula(self, formula: '_Formula', line: str) -> None:
+    def _open_formula(self, formula: Formula, line: str) -> None:
         self._levels[-1].mark = ''
         self._formula = formula
         self._formula_line(formula, line)
 
-    def _formula_line(self, formula: '_Formula', line: str) -> None:
+    def _formula_line(self, formula: Formula, line: str) -> None:
         end = formula.end_in(line)
         formula.add(line if end < 0 else line[:end])
         if end >= 0:
@@ -253,12 +247,12 @@ class BlockSplitter:
             if rest := line[end:].strip():
                 self._text_line(' ' * _indent(line) + rest)
 
-    def _close_formula(self, formula: '_Formula', *, unfinished: bool = False) -> None:
+    def _close_formula(self, formula: Formula, *, unfinished: bool = False) -> None:
         text = '\n'.join(_dedent(line, self._levels[-1].indent) for line in formula.lines)
         self._formula = None
         self._done.append(Block('markdown', text, depth=self._depth, unfinished=unfinished))
 
-    def _give_up(self, formula: '_Formula') -> None:
+    def _give_up(self, formula: Formula) -> None:
         """Take what looked like a formula for text."""
         self._formula, self._without_formulas = None, True
         for line in formula.lines:
@@ -267,7 +261,7 @@ class BlockSplitter:
 
     def _open_code(self, fence: re.Match[str], indent: int) -> None:
         if fence_language(fence['info']).lower() == 'math' and not self._without_formulas:
-            self._open_formula(_Formula(fence['fence'], fence['fence']), ' ' * indent + fence[0].lstrip())
+            self._open_formula(Formula(fence['fence'], fence['fence']), ' ' * indent + fence[0].lstrip())
             return
         self._levels[-1].mark = ''
         self._code = _Code(fence['fence'][0], len(fence['fence']), indent, fence_language(fence['info']))
@@ -291,17 +285,6 @@ class BlockSplitter:
         self._code = None
 
 
-def start_formula(line: str, start: int = 0) -> '_Formula | None':
-    """Return the formula that starts in this line and has its lines for itself, or shares them with punctuation."""
-    found = _FORMULA.match(line, start)
-    if not found or len(line) > FORMULA_LIMIT:
-        return None
-    mark = found['mark']
-    formula = _Formula(mark, _CLOSING.get(mark) or mark.replace('begin', 'end'))
-    end = formula.end_in(line[start:])
-    return formula if end < 0 or not line[start + end :].strip() else None
-
-
 def fence_language(info: str) -> str:
     """Return the language that the line of a fence names, if any."""
     name = _LANGUAGE.search(info)
@@ -318,12 +301,6 @@ _QUOTE = re.compile(r' {0,3}>')
 _ITEM = re.compile(r' {0,3}(?P<digits>\d{1,9}(?=[.)]))?(?P<mark>(?(digits)[.)]|[-+*]))(?P<space>[ \t]+|$)(?P<text>.?)')
 _MARKERS = re.compile(r' {0,3}(?:(?:\d{1,9}[.)]|[-+*])[ \t]++)*+')
 _DELIMITER_ROW = re.compile(r'[ \t]*\|?[ \t]*:?-[-:| \t]*$')
-_FORMULA = re.compile(
-    r'[ \t]*+(?P<mark>\$\$(?!\$)|\\\[|\\begin\{(?:align|alignat|equation|flalign|gather|multline|eqnarray|[bpvBV]?matrix)\*?\})'
-)
-_BEFORE_FORMULA = re.compile(r'(?P<text>(?:(?!`|~~~|\\\[).)*[^\s$\\])[ \t]*+(?:\$\$|\\\[)[ \t]*')
-_PUNCTUATION = re.compile(r'[ \t]*[.,;:]?')
-_CLOSING = {'$$': '$$', '\\[': '\\]'}
 _UNDECIDED = re.compile(r'[\s=+*_#>|:`~$\\-]*|\s*\\\[|\s*\d{1,9}[.)]?\s*')
 _OPEN_BOLD = re.compile(r'(?<![\w*])\*\*(?=[^\s*])[^*`]*$')
 _OPEN_CODE = re.compile(r'(?<!`)`[^`]+$')
@@ -377,42 +354,9 @@ class _Code:
         return text
 
 
-@dataclass(slots=True)
-class _Formula:
-    """The open formula, and its lines as they came; `opening` and `closing` are what LaTeX has around it, or a fence."""
-
-    opening: str
-    closing: str
-    lines: list[str] = field(default_factory=list)
-    size: int = 0
-
-    def may_contain(self, line: str) -> bool:
-        fits = self.size + len(line) <= FORMULA_LIMIT
-        return fits and (self.opening[0] in '`~' or not (_FENCE.match(line) or _HEADING.match(line)))
-
-    def end_in(self, line: str) -> int:
-        """Return where in a line the formula ends, with the punctuation after it; -1 if it goes on."""
-        if self.opening[0] in '`~':
-            mark = line.strip()
-            return len(line) if self.lines and len(mark) >= len(self.closing) and not mark.strip(mark[0]) else -1
-        start = 0 if self.lines else line.index(self.opening) + len(self.opening)
-        end = line.find(self.closing, start)
-        if end < 0:
-            return -1
-        mark = _PUNCTUATION.match(line, end + len(self.closing))
-        return mark.end() if mark else end
-
-    def latex(self) -> str:
-        """Return what stands between the marks, and the punctuation behind them."""
-        text = '\n'.join(self.lines).strip()
-        if self.opening not in _CLOSING:
-            return text
-        inside, _, punctuation = text.removeprefix(self.opening).rpartition(self.closing)
-        return inside + punctuation
-
-    def add(self, line: str) -> None:
-        self.lines.append(line)
-        self.size += len(line) + 1
+def _may_contain(formula: Formula, line: str) -> bool:
+    """Whether a line may belong to a formula; if not, that never was one."""
+    return formula.has_room(line) and (formula.is_fenced or not (_FENCE.match(line) or _HEADING.match(line)))
 
 
 def _goes_on(block: _Open, line: str, indent: int) -> bool:

@@ -11,21 +11,18 @@ def clean(content: str) -> str:
     return _CLEANER.clean(content)
 
 
-TAGS = (
-    frozenset(
-        'p br hr h1 h2 h3 h4 h5 h6 ul ol li blockquote em strong s sup code pre a table thead tbody tr th td div span '
-        'button code-wrap chat-diagram'.split()
-    )
-    | formulas.TAGS
+_TAGS = (
+    'p br hr h1 h2 h3 h4 h5 h6 ul ol li blockquote em strong s sup code pre a table thead tbody tr th td div span '
+    'button code-wrap chat-diagram'
 )
-ATTRIBUTES = {
+_ATTRIBUTES = {
     'a': {'href', 'title'},
     'ol': {'start'},
     'button': {'aria-label', 'data-testid', 'data-copied', 'data-failed'},
     'chat-diagram': {'data-diagram', 'data-show-source', 'data-show-diagram', 'data-no-diagram'},
     **{tag: set(formulas.ATTRIBUTES) for tag in formulas.TAGS},
 }
-CLASSES = {
+_CLASSES = {
     'a': {'image-link'},
     'button': {'copy-code', 'wrap-code'},
     'code': {'formula-source'},
@@ -37,14 +34,13 @@ CLASSES = {
     'td': {'align-left', 'align-center', 'align-right'},
     'th': {'align-left', 'align-center', 'align-right'},
 }
-FIXED = {'a': {'target': '_blank'}, 'button': {'type': 'button'}, 'pre': {'tabindex': '0'}}
-"""What these always carry."""
+_FIXED = {'a': {'target': '_blank'}, 'button': {'type': 'button'}, 'pre': {'tabindex': '0'}}
 
 _CLEANER = nh3.Cleaner(
-    tags=set(TAGS),
-    attributes={'*': set(), **ATTRIBUTES},
-    allowed_classes=CLASSES,
-    set_tag_attribute_values=FIXED,
+    tags={*_TAGS.split(), *formulas.TAGS},
+    attributes={'*': set(), **_ATTRIBUTES},
+    allowed_classes=_CLASSES,
+    set_tag_attribute_values=_FIXED,
     tag_attribute_values={'div': {'tabindex': {'0'}}, 'span': {'tabindex': {'0'}}},
     url_schemes={'http', 'https', 'mailto'},
     url_relative='deny',

@@ -1,7 +1,7 @@
 """Diagrams are drawn by Mermaid, which NiceGUI brings along, in a frame where it can do nothing else.
 
-What it reads is untrusted, and it is a large program. So it runs in a document of an origin of its own, without network,
-cookies or a way to the page; the page shows what comes back as a picture, in which nothing acts.
+What it reads is untrusted, and it is a large program. So it runs in a document of an origin of its own, without
+network, cookies or a way to the page; that shows what comes back as a picture, in which nothing acts.
 """
 
 from pathlib import Path

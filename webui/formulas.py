@@ -6,10 +6,11 @@ from functools import lru_cache
 from html import escape
 from typing import TYPE_CHECKING
 
+from webui.formula_lines import LIMIT
+
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
-LIMIT = 4096  # characters; latex2mathml takes about 5 µs for each
 MOST_ELEMENTS, MOST_DEPTH = 4000, 100
 CACHED_LIMIT, CACHED_COUNT = 500, 512  # the tail of a reply is rendered many times while it is written
 
@@ -25,7 +26,7 @@ def _convert(source: str, display: bool) -> str:
     try:
         root = convert_to_element(_prepare(source, display), display='block' if display else 'inline')
         return ''.join(_write(root, _Budget()))
-    except Exception:  # noqa: BLE001 - on text that is not LaTeX it stumbles anywhere, with any error
+    except Exception:  # on text that is not LaTeX it stumbles anywhere, with any error
         return ''
 
 
@@ -57,13 +58,18 @@ _DROPPED = re.compile(r'\\(?:nonumber|notag)(?![A-Za-z])|\\label\s*\{[^{}]*\}')
 _TAG = re.compile(r'\\tag\*?\s*\{([^{}$]*)\}')
 _EDGE = re.compile(r'\\(?P<edge>begin|end)\s*\{(?P<name>[A-Za-z]+)\*?\}(?:\[[a-z]\])?')
 _ALIGNAT = re.compile(r'(\\begin\s*\{alignat(?:ed)?\*?\})\s*\{\d+\}')
+_SAME_TO_US = {
+    'align*': 'align aligned alignat alignedat split eqnarray flalign',
+    'displaylines': 'gather gathered multline multlined',
+    'cases': 'cases dcases',
+    '': 'equation math displaymath subequations',
+}
 _ENVIRONMENTS = {
-    **{name: name for name in 'matrix pmatrix bmatrix Bmatrix vmatrix Vmatrix smallmatrix array cases'.split()},
-    **dict.fromkeys('align aligned alignat alignedat split eqnarray flalign'.split(), 'align*'),
-    **dict.fromkeys('gather gathered multline multlined'.split(), 'displaylines'),
-    **dict.fromkeys('dcases'.split(), 'cases'),
-    **dict.fromkeys('equation math displaymath subequations'.split(), ''),
-}  # fmt: skip
+    **{
+        name: name for name in ('matrix', 'pmatrix', 'bmatrix', 'Bmatrix', 'vmatrix', 'Vmatrix', 'smallmatrix', 'array')
+    },
+    **{name: ours for ours, names in _SAME_TO_US.items() for name in names.split()},
+}
 
 
 def _prepare(source: str, display: bool) -> str:
@@ -85,23 +91,29 @@ def _environment(edge: re.Match[str]) -> str:
 
 
 TAGS = frozenset(
-    'math mrow mi mn mo mtext mspace mfrac msqrt mroot msub msup msubsup munder mover munderover '
-    'mtable mtr mtd mstyle mpadded mphantom menclose'.split()
+    """
+    math mrow mi mn mo mtext mspace mfrac msqrt mroot msub msup msubsup munder mover munderover mtable mtr mtd mstyle
+    mpadded mphantom menclose
+    """.split()  # noqa: SIM905 - thirty quoted words are harder to read
 )
 _WORDS, _LENGTH = r'[a-z -]{1,60}', r'[+-]?(?:\d(?:\.\d{1,4})?|\.\d{1,4})(?:em|ex)|\d{1,2}p[tx]|0'
 _PATTERNS = {
-    **dict.fromkeys('display displaystyle stretchy fence form movablelimits separator accent'.split(), _WORDS),
-    **dict.fromkeys('largeop mathvariant columnalign columnlines rowlines notation'.split(), _WORDS),
-    **dict.fromkeys('width height depth voffset lspace rspace minsize maxsize linethickness'.split(), _LENGTH),
-    'scriptlevel': r'\d',
-    'mathcolor': r'[A-Za-z]{3,20}|#[0-9A-Fa-f]{3,8}',
+    r'\d': 'scriptlevel',
+    r'[A-Za-z]{3,20}|#[0-9A-Fa-f]{3,8}': 'mathcolor',
+    _WORDS: 'display displaystyle stretchy fence form movablelimits separator accent largeop mathvariant columnalign '
+    'columnlines rowlines notation',
+    _LENGTH: 'width height depth voffset lspace rspace minsize maxsize linethickness',
 }
-ATTRIBUTES = frozenset(_PATTERNS)
-_ALLOWED = {name: re.compile(pattern) for name, pattern in _PATTERNS.items()}
+_ALLOWED = {name: re.compile(pattern) for pattern, names in _PATTERNS.items() for name in names.split()}
+ATTRIBUTES = frozenset(_ALLOWED)
 # Browsers know neither the names that MathML once had for spaces nor TeX's own unit.
 _SPACES = {'thin': '0.167em', 'medium': '0.222em', 'thick': '0.278em'}
 _SPACE = re.compile(r'(negative)?(thin|medium|thick)mathspace')
 _CHARACTER = re.compile(r'&#x([0-9A-Fa-f]{1,6});')
+
+
+_LIMITS = {'msub': 'munder', 'msup': 'mover', 'msubsup': 'munderover'}
+_TAKES_LIMITS = frozenset(('lim', 'max', 'min', 'sup', 'inf', 'limsup', 'liminf', 'argmax', 'argmin', *'∑∏∐⋃⋂⨁⨂⋁⋀'))
 
 
 def _write(element: 'Element', budget: _Budget, depth: int = 0) -> Iterator[str]:
@@ -109,19 +121,28 @@ def _write(element: 'Element', budget: _Budget, depth: int = 0) -> Iterator[str]
     budget.take(depth)
     if element.tag not in TAGS:
         raise _Unreadable
-    yield f'<{element.tag}{_attributes(element)}>{escape(_text(element), quote=False)}'
+    tag = _LIMITS[element.tag] if element.tag in _LIMITS and _takes_limits(element[0]) else element.tag
+    yield f'<{tag}{_attributes(element)}>{escape(_text(element), quote=False)}'
     for child in element:
         yield from _write(child, budget, depth + 1)
-    yield f'</{element.tag}>'
+    yield f'</{tag}>'
+
+
+def _takes_limits(base: 'Element') -> bool:
+    """Whether what is under and over it belongs there; beside it in the middle of a line."""
+    if base.tag != 'mo' or not (base.get('movablelimits') or _text(base) in _TAKES_LIMITS):
+        return False
+    base.set('movablelimits', 'true')
+    return True
 
 
 def _attributes(element: 'Element') -> str:
-    parts = []
-    for name, value in element.attrib.items():
-        value = _SPACE.sub(lambda space: ('-' if space[1] else '') + _SPACES[space[2]], value)
-        if name in _ALLOWED and _ALLOWED[name].fullmatch(value):
-            parts.append(f' {name}="{value}"')
-    return ''.join(parts)
+    values = {name: _SPACE.sub(_space, value) for name, value in element.attrib.items() if name in _ALLOWED}
+    return ''.join(f' {name}="{value}"' for name, value in values.items() if _ALLOWED[name].fullmatch(value))
+
+
+def _space(name: re.Match[str]) -> str:
+    return ('-' if name[1] else '') + _SPACES[name[2]]
 
 
 def _text(element: 'Element') -> str:

@@ -7,7 +7,7 @@ from markdown_it.rules_block import StateBlock
 from markdown_it.rules_core import StateCore
 from markdown_it.rules_inline import StateInline
 
-from webui.blocks import start_formula
+from webui.formula_lines import start_formula
 
 UNFINISHED = 'unfinished'
 """Set in the environment of a parse whose text ends in the middle of something."""
@@ -26,7 +26,7 @@ def add_rules(parser: MarkdownIt) -> None:
 # Nothing in a formula may look like the start of another one, so that no text is searched twice. What stands next to a
 # single dollar tells formulas from prices and variables.
 _FORMULAS = re.compile(
-    r'\$\$(?P<double>(?:\\.|[^\\$])++)\$\$'
+    r'(?<!\$)\$\$(?P<double>(?:\\.|[^\\$])++)\$\$(?!\$)'
     r'|(?<![A-Za-z0-9$])\$(?![\s$])(?P<single>(?:\\.|[^\\$])++)(?<!\s)\$(?![A-Za-z0-9$])'
     r'|\\\((?P<round>(?:\\[^()]|[^\\])++)\\\)'
     r'|\\\[(?P<square>(?:\\[^\[\]]|[^\\])++)\\\]',

@@ -1,7 +1,10 @@
 """A zip with chats in it, unpacked into numbered files: no name in it becomes a path, no size in it is believed."""
 
+import lzma
 import re
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -15,7 +18,9 @@ LARGEST_SUM = 2**30
 HIGHEST_RATIO = 250
 """How far text can be packed; what claims more is made to fill the disk."""
 _BLOCK = 2**20
-_BROKEN = (zipfile.BadZipFile, OSError, EOFError, ValueError, NotImplementedError, RuntimeError)
+_BROKEN = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, OSError, EOFError, ValueError, RuntimeError,
+)  # fmt: skip
 
 
 class Unpacked(NamedTuple):
@@ -38,7 +43,7 @@ def unpack(path: Path, into: Path) -> Iterator[Unpacked]:
     try:
         with zipfile.ZipFile(path) as archive:
             yield from _unpack(archive, into)
-    except zipfile.BadZipFile as error:
+    except _BROKEN as error:
         raise InvalidImport(f'The zip file is damaged ({line(str(error))}). Download it again.') from None
 
 

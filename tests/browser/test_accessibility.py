@@ -179,7 +179,7 @@ SMALL_CONTROLS = """
   .map((control) => [control, (control.closest('.q-field__control') ?? control).getBoundingClientRect()])
   .filter(([control, box]) => box.right > 0 && box.left < innerWidth && (box.height < 44 || box.width < 44))
   .map(([control, box]) =>
-    `${control.ariaLabel ?? control.textContent} ${control.className} ${Math.round(box.width)}x${Math.round(box.height)}`)
+    `${control.ariaLabel ?? control.textContent} ${control.className} ${box.width | 0}x${box.height | 0}`)
 """
 
 

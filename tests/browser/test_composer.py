@@ -57,7 +57,6 @@ def test_the_button_sends_and_a_draft_can_be_written_meanwhile(tab: Tab) -> None
     tab.part('send').click()
     tab.until('streaming')
     tab.composer.fill('what I ask next')
-    tab.composer.press('Enter')
     tab.until_idle()
 
     expect(tab.replies).to_have_count(1)
@@ -66,6 +65,46 @@ def test_the_button_sends_and_a_draft_can_be_written_meanwhile(tab: Tab) -> None
     expect(tab.replies).to_have_count(2)
     tab.until_idle()
     assert tab.reply_text() == 'what I ask next'
+
+
+def test_a_message_that_is_sent_while_a_reply_runs_goes_after_it(tab: Tab) -> None:
+    tab.send('word ' * 200)
+    tab.until('streaming')
+    expect(tab.part('send')).to_have_count(0)
+    tab.composer.fill('what I ask next')
+    expect(tab.part('stop')).to_be_visible()
+    tab.composer.press('Enter')
+    expect(tab.composer).to_have_value('')
+    expect(tab.part('send')).to_have_count(0)
+
+    expect(tab.replies).to_have_count(2, timeout=PATIENCE)
+    tab.until_idle()
+    assert tab.reply_text() == 'what I ask next'
+
+
+def test_a_reply_can_be_stopped_while_the_next_message_is_written(tab: Tab) -> None:
+    tab.send('word ' * 1000)
+    tab.until('streaming')
+    tab.composer.fill('what I ask next')
+    expect(tab.part('send')).to_be_enabled()
+    tab.part('stop').click()
+    tab.until_idle()
+
+    expect(tab.composer).to_have_value('what I ask next')
+    expect(tab.replies).to_have_count(1)
+
+
+def test_another_tab_shows_the_same_draft_but_not_where_someone_writes(tab: Tab, context: BrowserContext) -> None:
+    tab.ask('a chat in two tabs')
+    other = Tab(context.new_page(), tab.url).open(tab.page.url.removeprefix(tab.url))
+    tab.page.bring_to_front()
+    other.composer.evaluate('(field) => field.blur()')
+    tab.composer.fill('half a thought')
+    expect(other.composer).to_have_value('half a thought')
+
+    tab.composer.press('Enter')
+    expect(other.composer).to_have_value('')
+    tab.until_idle()
 
 
 def test_a_draft_survives_a_reload_and_belongs_to_its_chat(tab: Tab) -> None:

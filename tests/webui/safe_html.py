@@ -5,20 +5,28 @@ from html.parser import HTMLParser
 
 WORDS = re.compile(r'[\w-]+( [\w-]+)*')
 LENGTH = re.compile(r'[+-]?[\d.]{1,6}(em|ex|px|pt)?')
-MATH = 'math mrow mi mn mo mtext mspace mfrac msqrt mroot msub msup msubsup munder mover munderover mtable mtr mtd'
-MATH_ATTRIBUTES = {
-    **dict.fromkeys('display displaystyle stretchy fence form movablelimits separator accent largeop'.split(), WORDS),
-    **dict.fromkeys('mathvariant columnalign columnlines rowlines notation scriptlevel'.split(), WORDS),
-    **dict.fromkeys('width height depth voffset lspace rspace minsize maxsize linethickness'.split(), LENGTH),
-    'mathcolor': re.compile(r'\w+|#\w+'),
-}
 ANYTHING = re.compile(r'[^\x00]*')
 WORD_CLASS = {'class': re.compile(r'[a-z0-9 -]+')}
+MATH = """
+    math mrow mi mn mo mtext mspace mfrac msqrt mroot msub msup msubsup munder mover munderover mtable mtr mtd mstyle
+    mpadded mphantom menclose
+"""
+MATH_WORDS = """
+    display displaystyle stretchy fence form movablelimits separator accent largeop mathvariant columnalign columnlines
+    rowlines notation scriptlevel
+"""
+MATH_LENGTHS = 'width height depth voffset lspace rspace minsize maxsize linethickness'
+MATH_ATTRIBUTES = {
+    **dict.fromkeys(MATH_WORDS.split(), WORDS),
+    **dict.fromkeys(MATH_LENGTHS.split(), LENGTH),
+    'mathcolor': re.compile(r'\w+|#\w+'),
+}
+BARE = 'p br hr h1 h2 h3 h4 h5 h6 ul blockquote em strong s table thead tbody tr code-wrap'
 ALLOWED: dict[str, dict[str, re.Pattern[str]]] = {
-    **dict.fromkeys('p br hr h1 h2 h3 h4 h5 h6 ul blockquote em strong s table thead tbody tr code-wrap'.split(), {}),
-    **dict.fromkeys(f'{MATH} mstyle mpadded mphantom menclose'.split(), MATH_ATTRIBUTES),
-    **dict.fromkeys('code li sup th td'.split(), WORD_CLASS),
-    **dict.fromkeys('div span pre'.split(), {**WORD_CLASS, 'tabindex': re.compile('0')}),
+    **{tag: {} for tag in BARE.split()},
+    **dict.fromkeys(MATH.split(), MATH_ATTRIBUTES),
+    **dict.fromkeys(('code', 'li', 'sup', 'th', 'td'), WORD_CLASS),
+    **{tag: {**WORD_CLASS, 'tabindex': re.compile('0')} for tag in ('div', 'span', 'pre')},
     'ol': {'start': re.compile(r'\d+')},
     'a': {
         'href': re.compile(r'(https?://|mailto:)\S*', re.IGNORECASE),

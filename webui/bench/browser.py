@@ -59,7 +59,7 @@ class Tab:
     def __init__(self, browser: 'Browser', url: str) -> None:
         self.page: Page = browser.new_page()
         self._devtools = self.page.context.new_cdp_session(self.page)
-        self._devtools.send('Performance.enable')
+        self._devtools.send('Performance.enable', {'timeDomain': 'threadTicks'})
         self.page.goto(url)
         self.page.locator(COMPOSER).wait_for()
 
@@ -122,8 +122,8 @@ class Tab:
         )
 
     def busy_seconds(self) -> float:
-        """Return how long the page's main thread has worked so far."""
-        return self._metric('TaskDuration')
+        """Return how long the page's main thread has computed so far, without waits and what looking at it takes."""
+        return self._metric('TaskDuration') - self._metric('DevToolsCommandDuration')
 
     def close(self) -> None:
         """Close the tab; the app goes on."""

@@ -48,10 +48,11 @@ def _measure(options: argparse.Namespace, data_dir: Path) -> list[Figure]:
     said = write_chats(chats_dir, options.chats)
     long = [_write_long(chats_dir, options.messages, number) for number in range(1, LONG_CHATS + 1)]
     with start_app(data_dir, *engine) as app:
-        first = app.answered_after
+        first, read = app.answered_after, page_list.wait_for_index(app)
     with start_app(data_dir, *engine) as app, open_browser() as browser:
         figures = [
             Figure(key='first_start_seconds', text='start of the app, chats unknown (s)', value=first),
+            Figure(key='index_seconds', text='all that is said can be found after (s)', value=read),
             Figure(key='start_seconds', text='start of the app (s)', value=app.answered_after),
         ]
         parts: dict[str, Callable[[], list[Figure]]] = {

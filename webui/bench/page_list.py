@@ -9,6 +9,7 @@ import typing
 from collections.abc import Sequence
 from contextlib import closing
 from urllib.parse import quote, urlsplit
+from urllib.request import urlopen
 
 from webui.bench.browser import PATIENCE_MS, Tab
 from webui.bench.page_report import Figure
@@ -20,6 +21,7 @@ if typing.TYPE_CHECKING:
 MOST_READY, MOST_SEARCH = 1.0, 300.0
 VISITS, TYPED = 5, 10
 KEY_PAUSE_MS = 60
+INDEX_PATIENCE = 300.0
 SEARCH = '[data-testid=search]'
 HIT = '[data-testid=search-hit]'
 
@@ -93,6 +95,17 @@ def measure_search(app: RunningApp, browser: 'Browser', said: Sequence[str], cou
     ]
 
 
+def wait_for_index(app: RunningApp) -> float | None:
+    """Return the seconds until all that is said in the chats can be found."""
+    started = time.monotonic()
+    while time.monotonic() - started < INDEX_PATIENCE:
+        with urlopen(f'{app.url}/api/search?q=nothing') as answer:  # noqa: S310 (our own address)
+            if not json.load(answer)['unread']:
+                return time.monotonic() - started
+        time.sleep(0.25)
+    return None
+
+
 def _visit(page: 'Page', url: str) -> float:
     page.goto(url, wait_until='commit')
     page.wait_for_function('window.ready > 0', polling=50, timeout=PATIENCE_MS)
@@ -108,11 +121,11 @@ def _ask(url: str, words: Sequence[str]) -> list[float]:
     with closing(http.client.HTTPConnection(address.hostname or '', address.port, timeout=60)) as connection:
         for word in words:
             started = time.perf_counter()
-            connection.request('GET', f'/api/chats/search?q={quote(word)}')
+            connection.request('GET', f'/api/search?q={quote(word)}')
             answer = connection.getresponse()
             found = json.loads(answer.read())
             taken.append(1000 * (time.perf_counter() - started))
-            if answer.status != http.HTTPStatus.OK or not found:
+            if answer.status != http.HTTPStatus.OK or not found['total']:
                 return []
     return taken
 

@@ -8,6 +8,7 @@ from presets.chat import Attachment
 from webui.components.controls import text_button
 from webui.components.region import Region
 from webui.words import say
+from webui.words.formats import size
 
 SHOWN_CHARACTERS = 200_000
 """Of a file's text; a browser that shows a book has a hard time."""
@@ -27,7 +28,7 @@ class AttachmentChips(Region):
         with self, ui.element('button').classes('attachment').props('type=button data-testid=attachment') as button:
             ui.icon('sym_o_description')
             ui.label(attachment.name).classes('ellipsis')
-            ui.label(describe_size(attachment.size or len(attachment.text.encode()))).classes('attachment-size')
+            ui.label(size(attachment.size or len(attachment.text.encode()))).classes('attachment-size')
         button.on('click', lambda: self._show(attachment), args=[])
 
     def _show(self, attachment: Attachment) -> None:
@@ -44,10 +45,3 @@ class AttachmentChips(Region):
         dialog.props['aria-label'] = attachment.name
         dialog.on('hide', dialog.delete)
         dialog.open()
-
-
-def describe_size(size: int) -> str:
-    """Return bytes as a person reads them."""
-    if size >= 1 << 20:
-        return f'{size / (1 << 20):.1f} MB'
-    return f'{size / 1024:.0f} KB' if size >= 1024 else f'{size} B'

@@ -39,6 +39,7 @@ class Composer(ui.element, component='composer.js'):
         super().__init__()
         self._services, self._on_measured = services, on_measured
         self._conversation: Conversation | None = None
+        self._left: Conversation | None = None
         self._props.update(
             words=_words(),
             limits={'largest': LARGEST_FILE, 'most': MOST_FILES, 'paste': LONG_PASTE},
@@ -54,7 +55,8 @@ class Composer(ui.element, component='composer.js'):
         if self._conversation:
             self._conversation.changed.unsubscribe(self._follow)
             self._conversation.replaced.unsubscribe(self._follow)
-        self._conversation = conversation
+        # What the browser asks of a chat it has just left finds it, even if it was never saved.
+        self._left, self._conversation = self._conversation, conversation
         conversation.changed.subscribe(self._follow)
         conversation.replaced.subscribe(self._follow)
         self._follow()

@@ -18,6 +18,7 @@ from webui.components.streaming import StreamingMarkdown
 from webui.components.tool_calls import ToolCalls
 from webui.conversation import Conversation
 from webui.words import say
+from webui.words.formats import number
 
 SHOWN_CHARACTERS = 6_000
 """Of a message by the user; more is shown on request, because a page with a book in it is slow."""
@@ -156,7 +157,9 @@ class UserMessage(MessageView):
             return ui.label(text).classes('bubble message-text')
         with ui.element('div').classes('bubble') as bubble:
             label = ui.label(text[:SHOWN_CHARACTERS]).classes('message-text')
-            more = text_button(say('message.show-all', n=len(text)), lambda: label.set_text(text)).classes('show-all')
+            more = text_button(say('message.show-all', n=number(len(text))), lambda: label.set_text(text)).classes(
+                'show-all'
+            )
             more.on_click(more.delete)
         return bubble
 

@@ -9,6 +9,7 @@ from inference.chat import PromptProgress
 from webui.components.region import Region
 from webui.conversation import Conversation
 from webui.words import say
+from webui.words.formats import number, percent
 
 SURE_AFTER = 1.0
 """Seconds of reading after which its pace says when it will end."""
@@ -47,9 +48,9 @@ class Progress(Region):
         done, total = progress.done - progress.cached, progress.total - progress.cached
         share = done / max(1, total)
         if left := self._time_left(done, total):
-            self._say(say('message.reading-left', share=share, n=total, left=left), share)
+            self._say(say('message.reading-left', share=percent(share), n=number(total), left=left), share)
         else:
-            self._say(say('message.reading', share=share, n=total), share)
+            self._say(say('message.reading', share=percent(share), n=number(total)), share)
 
     def _time_left(self, done: int, total: int) -> str:
         """Estimate from the pace so far; empty until that is known."""

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from nicegui import ui
 
 from webui.blocks import Block, BlockSplitter
-from webui.components.region import Region
 from webui.code_blocks import HIGHLIGHT_LIMIT, code_body, code_head, diagram
+from webui.components.region import Region
 from webui.markdown import block_classes, render, render_block
 
 TAIL_INTERVAL = 0.03  # seconds; a little under the 1/25 s of the callers, so that none of their calls comes too early

@@ -1,12 +1,13 @@
 """Reads attached files in child processes, a few at a time, each with an end."""
 
 import asyncio
+import json
 import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import get_args
 
-from pydantic import ValidationError
-
+from inference.chat import clean_text
 from inference.errors import InvalidRequest
 from webui.documents.child import Outcome, Task
 from webui.documents.refusal import LARGEST_FILE, LONGEST_TEXT, PATIENCE, Reason
@@ -50,11 +51,8 @@ class DocumentReader:
     async def read(self, path: Path, name: str) -> Outcome:
         """Return the text of the file, which was called `name`; cancelling the call ends it. Raises Unreadable."""
         async with self._seats:
-            said = await self._ask(Task(path=path, name=name))
-        try:
-            outcome = await asyncio.to_thread(Outcome.model_validate_json, said)
-        except ValidationError:  # it died: out of memory, or in a library
-            raise Unreadable('too_complex') from None
+            said = await self._ask(Task(path=str(path), name=name))
+        outcome = await asyncio.to_thread(_outcome, said)
         if outcome.refused:
             raise Unreadable(outcome.refused)
         return outcome
@@ -66,7 +64,7 @@ class DocumentReader:
         )  # fmt: skip
         try:
             async with asyncio.timeout(self._patience):
-                said, _ = await child.communicate(task.model_dump_json().encode())
+                said, _ = await child.communicate(json.dumps(asdict(task)).encode())
         except TimeoutError:
             raise Unreadable('too_slow') from None
         finally:
@@ -74,3 +72,11 @@ class DocumentReader:
                 child.kill()
                 await child.wait()
         return said
+
+
+def _outcome(said: bytes) -> Outcome:
+    try:
+        outcome = Outcome(**json.loads(said))
+    except ValueError:  # it died: out of memory, or in a library
+        raise Unreadable('too_complex') from None
+    return replace(outcome, text=clean_text(outcome.text))

@@ -25,6 +25,7 @@ from webui.pages.message_commands import MessageCommands
 from webui.pages.reading_places import ReadingPlaces
 from webui.services import Services
 from webui.words import say
+from webui.words.formats import number
 
 HINT_SECONDS = 0.5
 """How often the live rate changes: a number that flickers cannot be read."""
@@ -183,7 +184,7 @@ class ChatPage:
         if time.monotonic() - self._hinted_at >= HINT_SECONDS:
             self._hinted_at = time.monotonic()
             rate, tokens = self._conversation.rate, self._conversation.tokens
-            self._hint.set_text(say('page.live', rate=rate, tokens=tokens))
+            self._hint.set_text(say('page.live', rate=number(rate, 1), tokens=number(tokens)))
 
     def _show_problem(self) -> None:
         conversation = self._conversation

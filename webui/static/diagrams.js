@@ -33,7 +33,10 @@ class ChatDiagram extends HTMLElement {
       this.fail();
       return;
     }
-    const image = new Image(Math.ceil(size[1]), Math.ceil(size[2]));
+    const [width, height] = [Math.ceil(size[1]), Math.ceil(size[2])];
+    const image = new Image(width, height);
+    // What would be too small to read in its column scrolls instead.
+    image.style.minWidth = `${Math.max(Math.min(width, 480), width * 0.45)}px`;
     image.alt = this.dataset.diagram;
     image.className = 'diagram-picture';
     image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(svg)}`;
