@@ -18,6 +18,9 @@ REQUEST = (
     'Answer with the title only.'
 )
 SAMPLING = SamplingSettings(temperature=0.2, max_tokens=24, reasoning='off')
+FREE_SECONDS = 1.0
+"""How long after a reply a title is asked for: who goes on at once is not disturbed, and the engine has kept what it
+knows of the chat, which some models' memories could not be cut back to."""
 LONGEST = 60
 """Characters."""
 _INTRODUCTION = re.compile(r'(?:\W*(?:chat|conversation)?\s*(?:title|titel)\s*:)+', re.IGNORECASE)

@@ -178,8 +178,7 @@ SMALL_CONTROLS = """
   .filter((control) => control.matches(':not([type=file], .nicegui-skip-link, .native-hidden)'))
   .map((control) => [control, (control.closest('.q-field__control') ?? control).getBoundingClientRect()])
   .filter(([control, box]) => box.right > 0 && box.left < innerWidth && (box.height < 44 || box.width < 44))
-  .map(([control, box]) =>
-    `${control.ariaLabel ?? control.textContent} ${control.className} ${box.width | 0}x${box.height | 0}`)
+  .map(([control, box]) => [control.ariaLabel ?? control.textContent, control.className, box.width, box.height].join())
 """
 
 
@@ -231,7 +230,7 @@ def test_nothing_moves_for_those_who_want_it_so(open_tab: OpenTab) -> None:
 
     moving = (
         '() => document.getAnimations().filter((one) => one.effect.getTiming().duration > 0)'
-        '.map((one) => one.effect.target.className + one.animationName + one.transitionProperty)'
+        '.map((one) => `${one.effect.target.className} ${one.animationName ?? one.transitionProperty}`)'
     )
     tab.page.keyboard.press('Control+k')
     tab.page.keyboard.press('Escape')

@@ -41,7 +41,7 @@ export default {
         <button type="button" class="bar-button" :aria-label="words.done" :title="words.done" @click="stopPicking">
           <q-icon name="sym_o_close"></q-icon></button>
       </div>
-      <q-menu v-model="isOpen" :target="anchor ?? false" no-parent-event anchor="bottom right" self="top right" class="chat-menu" @hide="closed">
+      <q-menu v-if="anchor" v-model="isOpen" :target="anchor" no-parent-event anchor="bottom right" self="top right" class="chat-menu" @hide="closed">
         <button v-for="action in lineActions" :key="action.name" type="button" role="menuitem" class="menu-item"
           :class="{ danger: action.name === 'delete' }" :data-testid="action.name + '-' + action.kind" @click="act(action.name)">
           <q-icon :name="action.icon"></q-icon><span>{{ action.text }}</span></button>

@@ -144,6 +144,7 @@ export default {
       if (this.reading) return void (this.error = this.words.wait);
       this.sending = true;
       this.sendingTo = this.chatId;
+      window.dispatchEvent(new Event('message-sent'));
       try {
         await this.post({ text, attachments: sent.map((file) => file.id) });
         this.giveUp(text, key, sent);
@@ -153,6 +154,7 @@ export default {
       }
       this.sending = false;
       this.sendingTo = null;
+      this.measure();
       this.$nextTick(this.grow);
     },
     giveUp(text, key, sent) {
@@ -310,7 +312,7 @@ export default {
     },
     async measure() {
       clearTimeout(this.timer);
-      if (!this.model) return;
+      if (!this.model || this.sending) return; // what is being sent is no draft any more
       const at = (this.measured = (this.measured ?? 0) + 1);
       const body = { text: this.draft, attachments: this.ready.map((file) => file.id) };
       const answer = await this.request('POST', `/api/chats/${this.chatId}/measure`, body).catch(() => null);
