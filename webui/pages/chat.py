@@ -64,11 +64,11 @@ class ChatPage:
 
     def _build(self) -> None:
         self._keyboard, self._toasts = Keyboard(), Toasts()
+        self._transfer = TransferDialog(self._services)
         with ui.left_drawer(bordered=True).props('width=272 breakpoint=899') as self._sidebar:
             self._build_sidebar()
         follow_focus(self._sidebar, 'left')
         with ui.right_drawer(value=False, bordered=True).props('width=352 breakpoint=899') as self._settings:
-            self._transfer = TransferDialog(self._services)
             self._drawer = SettingsDrawer(
                 self._services, self._transfer, on_close=self._settings.hide, keyboard=self._keyboard
             )
@@ -117,6 +117,7 @@ class ChatPage:
                 on_open=self._open,
                 on_gone=self._leave,
                 on_export=self._export,
+                on_import=self._transfer.open_import,
             )
             ModelCard(self._services)
 
