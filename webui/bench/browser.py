@@ -61,7 +61,7 @@ class Tab:
         self._devtools = self.page.context.new_cdp_session(self.page)
         self._devtools.send('Performance.enable', {'timeDomain': 'threadTicks'})
         self.page.goto(url)
-        self.page.locator(COMPOSER).wait_for()
+        self.page.locator(COMPOSER).wait_for(timeout=PATIENCE_MS)
 
     @property
     def state(self) -> str | None:
