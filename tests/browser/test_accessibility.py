@@ -210,7 +210,7 @@ SMALL_CONTROLS = """
 () => [...document.querySelectorAll('button, a[href], [role=button], [role=checkbox], [role=switch], input, textarea')]
   .filter((control) => control.checkVisibility({ opacityProperty: true, visibilityProperty: true }))
   .filter((control) => control.matches(':not([type=file], .nicegui-skip-link, .native-hidden)'))
-  .map((control) => [control, (control.closest('.q-field__control') ?? control).getBoundingClientRect()])
+  .map((control) => [control, (control.closest('.q-field__control, .search-line') ?? control).getBoundingClientRect()])
   .filter(([control, box]) => box.right > 0 && box.left < innerWidth && (box.height < 44 || box.width < 44))
   .map(([control, box]) => [control.ariaLabel ?? control.textContent, control.className, box.width, box.height].join())
 """
