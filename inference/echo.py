@@ -229,12 +229,13 @@ class EchoEngine(Engine):
 
 def _script(request: GenerationRequest) -> Iterator[Delta]:
     """Yield what a whole reply to the request is made of, one token each."""
-    text, done = _spoken(request)
+    text, thought_before, done = _spoken(request)
     sampling, calls = request.sampling, 0
     if thought := re.match(r'\s*<think>(.*?)</think>\s*', text, re.DOTALL):
         text = text[thought.end() :]
         budget = 0 if sampling.reasoning == 'off' else sampling.reasoning_budget
-        yield from (ReasoningDelta(text=word) for word in _words(thought[1])[: None if budget < 0 else budget])
+        words = _words(thought[1])[thought_before : None if budget < 0 else thought_before + budget]
+        yield from (ReasoningDelta(text=word) for word in words)
     names = {tool.name for tool in request.tools} if request.tool_choice != 'none' else set()
     for part in re.split(r'^(/tool .*\n?)', text, flags=re.MULTILINE):
         called = re.match(r'/tool (\S+) *(.*)', part)
@@ -246,12 +247,13 @@ def _script(request: GenerationRequest) -> Iterator[Delta]:
             yield TextDelta(text=word, choices=_choices(word, sampling.n_probs))
 
 
-def _spoken(request: GenerationRequest) -> tuple[str, int]:
-    """Return the text to repeat, and how many words of it are there already."""
+def _spoken(request: GenerationRequest) -> tuple[str, int, int]:
+    """Return the text to repeat, and how many words of its reasoning and of the rest are there already."""
     *before, last = request.messages
     if not request.continues or not before:
-        return last.content, 0
-    return before[-1].content, len(_words(last.content))
+        return last.content, 0, 0
+    text = before[-1].content
+    return text, len(_words(text if last.content else last.reasoning)), len(_words(last.content))
 
 
 def _fed(stream: TextStream, delta: TextDelta) -> TextDelta:

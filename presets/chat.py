@@ -1,5 +1,6 @@
 """A chat: a tree of messages, and the line it takes in the list."""
 
+import re
 import secrets
 from datetime import UTC, datetime
 from typing import Literal, Self
@@ -8,6 +9,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from inference.chat import Overflow, Role, ToolCall
 from inference.settings import SamplingSettings
+
+_MARKS = re.compile(r'^(?:#{1,6} |> |[-*] |```\w*)+|\*\*(?=\w)|(?<=\w)\*\*|`')
 
 
 def _new_id() -> str:
@@ -192,7 +195,7 @@ class ChatSummary(BaseModel):
 
 
 def _beginning(path: list[StoredMessage]) -> str:
-    """Return how the first question begins."""
+    """Return how the first question begins, without the marks of Markdown that stand there."""
     first = next((message.content for message in path if message.role == 'user'), '')
-    lines = (line.strip() for line in first.split('\n'))
+    lines = (_MARKS.sub('', line.strip()).strip() for line in first.split('\n'))
     return next(filter(None, lines), 'New chat')[:60]

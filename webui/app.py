@@ -29,6 +29,7 @@ STYLES = (
     'palette.css',
     'transfer.css',
     'chats.css',
+    'touch.css',
 )
 SCRIPTS = ('page.js', 'focus.js', 'copy.js', 'upload.js', 'diagrams.js')
 RECONNECT_SECONDS = 30.0

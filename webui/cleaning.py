@@ -8,23 +8,23 @@ from webui import formulas
 
 def clean(content: str) -> str:
     """Return HTML with nothing in it but what our own renderer makes."""
-    return _CLEANER.clean(content)
+    try:
+        return _CLEANER.clean(content)
+    except UnicodeEncodeError:  # half a character, as a damaged file may hold
+        return _CLEANER.clean(content.encode('utf-8', 'replace').decode())
 
 
 _TAGS = (
     'p br hr h1 h2 h3 h4 h5 h6 ul ol li blockquote em strong s sup code pre a table thead tbody tr th td div span '
-    'button code-wrap chat-diagram'
+    'code-tools chat-diagram'
 )
 _ATTRIBUTES = {
     'a': {'href', 'title'},
     'ol': {'start'},
-    'button': {'aria-label', 'data-testid', 'data-copied', 'data-failed'},
-    'chat-diagram': {'data-diagram', 'data-show-source', 'data-show-diagram', 'data-no-diagram'},
     **{tag: set(formulas.ATTRIBUTES) for tag in formulas.TAGS},
 }
 _CLASSES = {
     'a': {'image-link'},
-    'button': {'copy-code', 'wrap-code'},
     'code': {'formula-source'},
     'div': {'code-block', 'code-head', 'table-scroll', 'formula'},
     'li': {'task'},
@@ -34,7 +34,7 @@ _CLASSES = {
     'td': {'align-left', 'align-center', 'align-right'},
     'th': {'align-left', 'align-center', 'align-right'},
 }
-_FIXED = {'a': {'target': '_blank'}, 'button': {'type': 'button'}, 'pre': {'tabindex': '0'}}
+_FIXED = {'a': {'target': '_blank'}, 'pre': {'tabindex': '0'}}
 
 _CLEANER = nh3.Cleaner(
     tags={*_TAGS.split(), *formulas.TAGS},

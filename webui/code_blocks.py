@@ -1,6 +1,7 @@
 """Code in a reply: its head, its colours."""
 
 import html
+import json
 import time
 from collections.abc import Iterator
 from functools import cache
@@ -14,6 +15,7 @@ from webui.cleaning import clean
 from webui.words import say
 
 HIGHLIGHT_LIMIT, COLOURED_LINE = 200_000, 2000  # characters of code and of its lines; more is shown in one colour
+WORDS = ('copy', 'copied', 'not-copied', 'wrap', 'diagram', 'show-source', 'show-diagram', 'no-diagram')
 DIAGRAM_LANGUAGE = 'mermaid'
 DIAGRAM_LIMIT = 20_000  # characters; a larger diagram stays source
 
@@ -28,18 +30,8 @@ def code_block(code: str, language: str, *, finished: bool = True) -> str:
 
 
 def code_head(language: str) -> str:
-    """Return what stands above code: the language, and buttons that wrap long lines and copy."""
-    return (
-        f'<span class="code-language">{html.escape(language)}</span>'
-        '<code-wrap><button type="button" class="wrap-code" data-testid="wrap-code">'
-        f'{_say("wrap")}</button></code-wrap>'
-        f'<button type="button" class="copy-code" data-testid="copy-code" aria-label="{_say("copy-code")}" '
-        f'data-copied="{_say("copied")}" data-failed="{_say("not-copied")}">{_say("copy")}</button>'
-    )
-
-
-def _say(key: str) -> str:
-    return html.escape(say(f'markdown.{key}'))
+    """Return what stands above code: the language, and the place where the page puts its buttons."""
+    return f'<span class="code-language">{html.escape(language)}</span><code-tools></code-tools>'
 
 
 def code_body(code: str, language: str) -> str:
@@ -48,12 +40,17 @@ def code_body(code: str, language: str) -> str:
     return clean(_highlight(code, lexer) if lexer else html.escape(code, quote=False))
 
 
+def words_for_page() -> str:
+    """Return what the page says around code and diagrams, for its head; the code itself is the same for everybody."""
+    words = json.dumps({key: say(f'markdown.{key}') for key in WORDS})
+    return f'<meta name="code-words" content="{html.escape(words)}">'
+
+
 def diagram(code: str, language: str) -> str:
     """Return the place where the page draws the diagram that this code describes; empty if it describes none."""
     if language.lower() != DIAGRAM_LANGUAGE or len(code) > DIAGRAM_LIMIT or not code.strip():
         return ''
-    keys = ('diagram', 'show-source', 'show-diagram', 'no-diagram')
-    return '<chat-diagram {}></chat-diagram>'.format(' '.join(f'data-{key}="{_say(key)}"' for key in keys))
+    return '<chat-diagram></chat-diagram>'
 
 
 # Named one by one: a lexer is code that meets hostile text, and an unknown name would search all installed packages.

@@ -15,7 +15,7 @@ from webui.measuring import ContextMeter, ContextUse
 from webui.model_host import ModelHost
 from webui.queueing import QueueingChat
 from webui.replying import written
-from webui.titles import Titling, starting_title, suggest_title
+from webui.titles import FREE_SECONDS, Titling, starting_title, suggest_title
 
 Undo = Callable[[], Awaitable[None]]
 """Takes back what was done; a second call does nothing."""
@@ -114,6 +114,7 @@ class Conversation(QueueingChat):
 
     async def _name(self) -> None:
         """Give the chat a title once nothing else is to be done, unless it has one by then."""
+        await asyncio.sleep(FREE_SECONDS)
         engine = self._host.engine
         if engine:
             await engine.idle()

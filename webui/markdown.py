@@ -16,14 +16,13 @@ from webui.blocks import Block, BlockSplitter, fence_language
 from webui.cleaning import clean
 from webui.code_blocks import code_block
 from webui.markdown_rules import UNFINISHED, add_rules
-from webui.words import language, say
 
 CACHED_LIMIT, CACHED_COUNT = 16_384, 128  # stored messages kept rendered: a few MB at most
 
 
 def render(source: str) -> str:
     """Return the HTML of a whole message, the same that its blocks give one by one."""
-    return _render_short(source, language()) if len(source) <= CACHED_LIMIT else _render(source)
+    return _render_short(source) if len(source) <= CACHED_LIMIT else _render(source)
 
 
 def render_block(block: Block) -> str:
@@ -57,14 +56,12 @@ def _render(source: str) -> str:
     return ''.join(parts)
 
 
-@lru_cache(CACHED_COUNT)
-def _render_short(source: str, language: str) -> str:
-    return _render(source)
+_render_short = lru_cache(CACHED_COUNT)(_render)
 
 
 class _Parser(MarkdownIt):
     def validateLink(self, url: str) -> bool:  # noqa: N802 - the name is the library's
-        return re.match(r'https?://|mailto:', url, re.IGNORECASE) is not None
+        return re.match(r'https?://|mailto:', url, re.IGNORECASE) is not None and bool(_host(url))
 
 
 def _link(self: RendererHTML, tokens: Sequence[Node], index: int, options: OptionsDict, env: EnvType) -> str:
@@ -76,8 +73,10 @@ def _link(self: RendererHTML, tokens: Sequence[Node], index: int, options: Optio
 def _image_as_link(self: RendererHTML, tokens: Sequence[Node], index: int, options: OptionsDict, env: EnvType) -> str:
     """Loading a picture would tell its server what was said here, so it only is a link."""
     image = tokens[index]
-    href, text = str(image.attrs['src']), html.escape(image.content or say('markdown.image'))
-    return f'<a class="image-link" href="{html.escape(href)}" title="{html.escape(_host(href))}">{text}</a>'
+    href = str(image.attrs['src'])
+    host = html.escape(_host(href))
+    text = html.escape(image.content.strip()) or host or html.escape(href)
+    return f'<a class="image-link" href="{html.escape(href)}" title="{host}">{text}</a>'
 
 
 def _host(url: str) -> str:

@@ -6,6 +6,7 @@ import re
 from nicegui import context, ui
 from starlette.requests import Request
 
+from webui.code_blocks import words_for_page
 from webui.commands import split_keys
 from webui.preferences import Preferences, use_preferences
 from webui.words import best_language, language, say, use_language
@@ -43,7 +44,7 @@ def welcome(request: Request) -> Preferences:
     page.language = 'de' if language() == 'de' else 'en-US'
     context.client.storage['apple'] = bool(APPLE.search(request.headers.get('user-agent', '')))
     scale = f'html:root{{--scale:{chosen.text_size / 100}}}'
-    ui.add_head_html(f'<style>{FIRST_PAINT[chosen.theme]}{scale}</style>')
+    ui.add_head_html(f'<style>{FIRST_PAINT[chosen.theme]}{scale}</style>{words_for_page()}')
     return chosen
 
 

@@ -7,7 +7,7 @@ from presets.chat import Attachment, Chat, StoredMessage
 from presets.chats import ChatStore
 from presets.errors import NotFound, StoreError
 from webui.model_host import ModelHost
-from webui.replying import ReplyingChat, ReplyRunning, written
+from webui.replying import ReplyingChat, written
 from webui.waiting import TakeBack, WaitingMessages
 
 
@@ -20,7 +20,7 @@ class QueueingChat(ReplyingChat):
 
     async def enqueue(self, text: str, user: str = '', *, attachments: Sequence[Attachment] = ()) -> StoredMessage:
         """Keep a message until the reply before it has ended; it goes at once if there is nothing to wait for."""
-        if not self.chat.queue and not self.is_running and not self._sending:
+        if not self.chat.queue and not self.is_running and not self._is_sending:
             return await self.send(text, user or self._user, attachments=attachments)
         message = written(text, attachments)
         await self._keep_queue(self._waiting.add(message))
@@ -81,13 +81,13 @@ class QueueingChat(ReplyingChat):
 
     async def _go_on(self, reply: StoredMessage) -> None:
         """Send the first message that waits, below the reply it waited for."""
-        if not self.chat.queue:
-            return
+        while self._is_sending:
+            await self._nothing_sent.wait()
+        if self._stopped or self.is_running or not self.chat.queue:
+            return  # where another reply is made by now, the message waits for that
         parent = reply.id if reply.id in self.chat.messages else self.chat.leaf
         try:
             await self._send_queued(self.chat.queue[0].id, parent, self._user)
-        except ReplyRunning:
-            pass  # someone was faster: it waits for that reply
         except StoreError as error:
             self.problem = str(error)
             self.changed.emit()

@@ -33,13 +33,15 @@ class ReplyingChat(OpenChat):
         self._host = host
         self._task: asyncio.Task[None] | None = None
         self._maker: ReplyMaker | None = None
-        self._sending = self._stopped = False
+        self._nothing_sent = asyncio.Event()
+        self._nothing_sent.set()
+        self._stopped = False
         self._user = ''
 
     @property
     def is_running(self) -> bool:
         """Whether a reply is being made."""
-        return self._task is not None
+        return self._maker is not None
 
     @property
     def running(self) -> StoredMessage | None:
@@ -118,28 +120,34 @@ class ReplyingChat(OpenChat):
     def stop(self) -> None:
         """End the reply now; what came stays, and so do the messages that wait."""
         self._stopped = True
-        if self._task and self._maker and not self._maker.stop():
+        if self._maker and not self._maker.stop():
             # Not at once: a task that is cancelled before its first step never runs, and its reply would never end.
             asyncio.get_running_loop().call_soon(self._cancel)
 
     async def wait(self) -> None:
-        """Return when no reply is running any more."""
-        while self._task:
+        """Return when no reply is running any more, and the last one is saved."""
+        while self._task and not self._task.done():
             await asyncio.wait([self._task])
 
+    @property
+    def _is_sending(self) -> bool:
+        """Whether a message is being saved that a reply may follow."""
+        return not self._nothing_sent.is_set()
+
     def _require_idle(self) -> None:
-        if self.is_running or self._sending:
+        if self.is_running or self._is_sending:
             raise ReplyRunning('A reply is still being written. Wait for it or stop it first.')
+        self._stopped = False
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """Let no reply begin before the block is left, because a message is being saved that comes first."""
         self._require_idle()
-        self._sending = True
+        self._nothing_sent.clear()
         try:
             yield
         finally:
-            self._sending = False
+            self._nothing_sent.set()
 
     def _answer(self, question: str, user: str) -> None:
         if question not in self.chat.messages:
@@ -153,17 +161,19 @@ class ReplyingChat(OpenChat):
             self.added.emit(message)
         else:
             self.replaced.emit()
+        if self._stopped:  # while the question was being saved
+            self.stop()
 
     def _begins(self) -> None:
         """Do what is to come before a reply."""
 
     def _make(self, message: StoredMessage, user: str) -> None:
-        self._user, self._stopped = user, False
+        self._user = user
         self._maker = ReplyMaker(self.chat, message, self, user=user)
         self._task = asyncio.create_task(self._reply(self._maker), name=f'reply {self.chat.id}')
 
     def _cancel(self) -> None:
-        if self._task:
+        if self._task and self._maker:
             self._task.cancel()
 
     async def _reply(self, maker: ReplyMaker) -> None:
@@ -172,7 +182,7 @@ class ReplyingChat(OpenChat):
         self._begin_saving()
         with suppress(asyncio.CancelledError):
             await maker.make(self._host)
-        self._task = self._maker = None
+        self._maker = None
         self.changed.emit()
         self.finished.emit(message)
         await self.save()

@@ -1,6 +1,7 @@
 """Chats that are there before the app starts, long ones above all."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from presets.chat import Chat, StoredMessage
@@ -12,7 +13,7 @@ LONG = 'long0000long0000'
 
 def long_chat(turns: int, chat_id: str = LONG) -> Chat:
     """Return a chat of so many questions, each with an answer of a kilobyte or two."""
-    chat = Chat(id=chat_id, title=f'A chat of {turns} questions')
+    chat = Chat(id=chat_id, title=f'A chat of {turns} questions', overflow='roll')
     for number in range(turns):
         chat.append(StoredMessage(role='user', content=f'Question {number}: what is there to say about it?'))
         chat.append(
@@ -34,7 +35,9 @@ def store(data_dir: Path, *chats: Chat) -> None:
         await opened.close()
         writer.close()
 
-    asyncio.run(write())
+    # On a thread of its own, because Playwright's loop runs on this one.
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, write()).result()
 
 
 def _answer(number: int) -> str:

@@ -112,6 +112,27 @@ def test_the_first_tab_leads_to_writing_a_message(open_tab: OpenTab) -> None:
     expect(tab.conversation).to_be_focused()
 
 
+def test_the_focus_is_seen_wherever_it_goes(tab: Tab) -> None:
+    tab.ask('a first message')
+    tab.page.keyboard.press('Control+,')
+    expect(tab.drawer).to_be_in_viewport()
+    for _ in range(30):
+        tab.page.keyboard.press('Tab')
+        assert tab.page.evaluate(SEEN_FOCUS) == ''
+
+
+SEEN_FOCUS = """
+() => {
+  const control = document.activeElement;
+  const { outlineStyle, outlineWidth } = getComputedStyle(control);
+  const hasOutline = outlineStyle !== 'none' && parseFloat(outlineWidth) >= 1.5;
+  // A field shows it by its border.
+  const isField = control.matches('.composer textarea, .q-field input, .q-field textarea');
+  return hasOutline || isField || control === document.body ? '' : control.outerHTML.slice(0, 200);
+}
+"""
+
+
 def test_the_parts_of_the_page_are_landmarks(tab: Tab) -> None:
     expect(tab.page.get_by_role('main')).to_have_count(1)
     expect(tab.page.get_by_role('navigation', name='Chats')).to_have_count(1)
@@ -178,8 +199,7 @@ SMALL_CONTROLS = """
   .filter((control) => control.matches(':not([type=file], .nicegui-skip-link, .native-hidden)'))
   .map((control) => [control, (control.closest('.q-field__control') ?? control).getBoundingClientRect()])
   .filter(([control, box]) => box.right > 0 && box.left < innerWidth && (box.height < 44 || box.width < 44))
-  .map(([control, box]) =>
-    `${control.ariaLabel ?? control.textContent} ${control.className} ${box.width | 0}x${box.height | 0}`)
+  .map(([control, box]) => [control.ariaLabel ?? control.textContent, control.className, box.width, box.height].join())
 """
 
 
@@ -219,9 +239,10 @@ def test_the_page_speaks_the_language_of_the_browser_or_of_choice(open_tab: Open
     expect(tab.drawer).to_contain_text('Zwischen 0 und 5. Der alte Wert bleibt.')
 
     tab.page.get_by_role('combobox', name='Sprache').click()
-    tab.page.get_by_role('option', name='English').click()
-    expect(tab.page.locator('html')).to_have_attribute('lang', re.compile('^en'))
+    with tab.page.expect_navigation():
+        tab.page.get_by_role('option', name='English').click()
     tab.settled()
+    expect(tab.page.locator('html')).to_have_attribute('lang', re.compile('^en'))
     tab.page.keyboard.press('Control+,')
     expect(tab.drawer).to_contain_text('Temperature')
 
@@ -231,7 +252,7 @@ def test_nothing_moves_for_those_who_want_it_so(open_tab: OpenTab) -> None:
 
     moving = (
         '() => document.getAnimations().filter((one) => one.effect.getTiming().duration > 0)'
-        '.map((one) => one.effect.target.className + one.animationName + one.transitionProperty)'
+        '.map((one) => `${one.effect.target.className} ${one.animationName ?? one.transitionProperty}`)'
     )
     tab.page.keyboard.press('Control+k')
     tab.page.keyboard.press('Escape')

@@ -25,9 +25,9 @@ XSS = [
 ]
 
 
-@pytest.fixture
-def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApp]:
-    """An app without chats, for each test."""
+@pytest.fixture(autouse=True)
+def app(watch: Watch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApp]:
+    """An app without chats, for each test; it begins before the page and ends after it."""
     with start_app(tmp_path_factory.mktemp('transfer'), '--model', 'echo@0') as running:
         yield running
 
@@ -197,9 +197,11 @@ def test_an_exported_page_runs_and_loads_nothing(tab: Tab, tmp_path: Path) -> No
     tab.part('import-take').click()
     expect(tab.part('import-summary')).to_be_visible()
     with zipfile.ZipFile(_exported(tab, tmp_path)) as packed:
-        packed.extractall(tmp_path / 'pages')
-    for page in (tmp_path / 'pages').iterdir():
-        tab.page.goto(page.as_uri())
+        pages = [packed.read(name).decode() for name in packed.namelist()]
+    assert len(pages) == len(XSS)
+    for page in pages:
+        tab.page.goto('about:blank')
+        tab.page.set_content(page)
         expect(tab.page.locator('section.assistant').first).to_contain_text('onerror=alert(1)')
         assert tab.page.evaluate('performance.getEntriesByType("resource").length') == 0
 

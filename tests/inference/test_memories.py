@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from inference.catalog import ModelFile
 from inference.chat import Finished, GenerationRequest, TextDelta
+from inference.engine_thread import QUIET_SECONDS
 from inference.llama import LlamaEngine
 from inference.settings import LoadSettings
 from tests import tiny_memories as tiny
@@ -71,6 +73,17 @@ async def test_a_chat_comes_back_after_others_had_its_slot(engine: LlamaEngine, 
 
     assert then == again
     assert second.usage.cached_tokens >= first.usage.prompt_tokens + first.usage.completion_tokens - 1
+
+
+async def test_a_side_question_does_not_cost_the_chat_what_it_knows(engine: LlamaEngine, ask: Ask) -> None:
+    said, first = await answer(engine, ask(' hello' * 20, max_tokens=40, repeat_penalty=1))
+    await asyncio.sleep(2 * QUIET_SECONDS)  # by then the chat is in RAM, too
+    side = ask(' hello' * 20, said, 'what is the title?', max_tokens=24)
+    _, title = await answer(engine, replace(side, gives_way=True))
+    _, second = await answer(engine, ask(' hello' * 20, said, 'and ?', max_tokens=40, repeat_penalty=1))
+
+    for end in (title, second):
+        assert end.usage.cached_tokens >= first.usage.prompt_tokens + first.usage.completion_tokens - 1
 
 
 async def test_the_same_question_again_is_hardly_read(engine: LlamaEngine, ask: Ask) -> None:

@@ -79,6 +79,8 @@ def test_a_circle_or_a_missing_parent_ends_the_path() -> None:
         ('', '\n  Why is\nthe sky blue?', 'Why is'),
         ('', 'x' * 100, 'x' * 60),
         ('', ' \n ', 'New chat'),
+        ('', '## What does `map` **really** do?', 'What does map really do?'),
+        ('', '```python\nx = 2 * y ** 2', 'x = 2 * y ** 2'),
     ],
 )
 def test_a_chat_without_a_title_is_shown_by_its_first_question(title: str, text: str, shown: str) -> None:

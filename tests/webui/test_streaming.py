@@ -88,7 +88,7 @@ def test_code_grows_in_its_block_and_is_coloured_as_a_whole_in_the_end(reply: Ca
     streamed.append('```python\n')
     head, *_ = htmls(streamed)
     assert 'python' in head.content
-    assert 'copy-code' in head.content
+    assert '<code-tools>' in head.content
 
     streamed.append('"""\n' + 'if\n' * 39)
     pieces = [html for html in htmls(streamed) if html.content and html is not head]

@@ -41,7 +41,7 @@ export default {
         <button type="button" class="bar-button" :aria-label="words.done" :title="words.done" @click="stopPicking">
           <q-icon name="sym_o_close"></q-icon></button>
       </div>
-      <q-menu v-model="isOpen" :target="anchor ?? false" no-parent-event anchor="bottom right" self="top right" class="chat-menu" @hide="closed">
+      <q-menu v-if="anchor" v-model="isOpen" :target="anchor" no-parent-event anchor="bottom right" self="top right" class="chat-menu" @hide="closed">
         <button v-for="action in lineActions" :key="action.name" type="button" role="menuitem" class="menu-item"
           :class="{ danger: action.name === 'delete' }" :data-testid="action.name + '-' + action.kind" @click="act(action.name)">
           <q-icon :name="action.icon"></q-icon><span>{{ action.text }}</span></button>
@@ -108,8 +108,9 @@ export default {
     choose(event, line) {
       if (event.ctrlKey || event.metaKey) return; // a tab of its own, as with any link
       event.preventDefault();
-      if (event.shiftKey || this.picking) this.pick(line, event.shiftKey);
-      else this.$emit('open', line.key);
+      if (!event.shiftKey && !this.picking) return this.$emit('open', line.key);
+      event.stopPropagation(); // no chat is opened, so the sidebar of a phone stays
+      this.pick(line, event.shiftKey);
     },
     open(anchor, line) {
       this.anchor = anchor;

@@ -144,6 +144,7 @@ export default {
       if (this.reading) return void (this.error = this.words.wait);
       this.sending = true;
       this.sendingTo = this.chatId;
+      window.dispatchEvent(new Event('message-sent'));
       try {
         await this.post({ text, attachments: sent.map((file) => file.id) });
         this.giveUp(text, key, sent);
@@ -153,6 +154,7 @@ export default {
       }
       this.sending = false;
       this.sendingTo = null;
+      this.measure();
       this.$nextTick(this.grow);
     },
     giveUp(text, key, sent) {
@@ -217,21 +219,21 @@ export default {
     },
     // Begins to upload the files and returns how they are shown.
     attach(found) {
-      const room = Math.max(0, this.limits.most - this.sound.length);
-      const shown = found.map((file, place) => ({
+      const room = Math.max(0, this.limits.most - this.sound.length), rest = found.slice(room);
+      const shown = found.slice(0, room).map((file) => ({
         key: ++lastKey, name: file.name, size: file.size ?? 0, tokens: null, note: '', share: 0, error: '',
-        state: 'uploading', reason: this.reasonAgainst(file, place, room),
+        state: 'uploading', reason: this.reasonAgainst(file),
       }));
+      if (rest.length) this.files.push({ key: ++lastKey, name: listed(rest), state: 'failed', error: this.words.refused_too_many });
       this.files.push(...shown);
       this.error = '';
-      const places = this.files.slice(-shown.length); // as Vue watches them
+      const places = this.files.slice(this.files.length - shown.length); // as Vue watches them
       places.forEach((file, place) => (file.reason ? this.fail(file, { code: file.reason }) : this.upload(file, found[place])));
       this.focus();
       return places;
     },
-    reasonAgainst(file, place, room) {
+    reasonAgainst(file) {
       if (file.isFolder) return 'folder';
-      if (place >= room) return 'too_many';
       if (file.size > this.limits.largest) return 'too_large';
       return /^image\/(?!svg)/.test(file.type) ? 'image' : '';
     },
@@ -310,7 +312,7 @@ export default {
     },
     async measure() {
       clearTimeout(this.timer);
-      if (!this.model) return;
+      if (!this.model || this.sending) return; // what is being sent is no draft any more
       const at = (this.measured = (this.measured ?? 0) + 1);
       const body = { text: this.draft, attachments: this.ready.map((file) => file.id) };
       const answer = await this.request('POST', `/api/chats/${this.chatId}/measure`, body).catch(() => null);
@@ -395,6 +397,10 @@ function pick(file) {
 
 function shownAgain(file) {
   return { tokens: null, note: '', ...file, key: ++lastKey, state: 'ready', share: 1, error: '' };
+}
+
+function listed(files) {
+  return files.slice(0, 3).map((file) => file.name).join(', ') + (files.length > 3 ? ', …' : '');
 }
 
 function inWords(number, digits = 0) {

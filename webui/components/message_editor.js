@@ -5,8 +5,8 @@ export default {
       <textarea ref="text" data-testid="message-editor" :aria-label="words.name" v-model="text" rows="1" @input="changed" @keydown="key"></textarea>
       <div v-if="error" class="editor-error" role="alert" data-testid="toast-error">{{ error }}</div>
       <div class="editor-actions">
-        <button class="plain-button" type="button" data-testid="cancel-edit" title="Esc" @click="cancel">{{ words.cancel }}</button>
-        <button class="plain-button primary" type="submit" data-testid="save-edit" title="Ctrl+Enter" :disabled="saving || !text.trim()">{{ words.save }}</button>
+        <button class="plain-button" type="button" data-testid="cancel-edit" :title="words.cancelKeys" @click="cancel">{{ words.cancel }}</button>
+        <button class="plain-button primary" type="submit" data-testid="save-edit" :title="words.saveKeys" :disabled="saving || !text.trim()">{{ words.save }}</button>
       </div>
     </form>`,
   props: { draft: String, content: String, address: String, method: String, body: Object, words: Object },

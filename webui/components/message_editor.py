@@ -5,6 +5,7 @@ from typing import Any
 
 from nicegui import ui
 
+from webui.person import spell_keys
 from webui.words import say
 
 
@@ -18,6 +19,8 @@ class MessageEditor(ui.element, component='message_editor.js'):
         super().__init__()
         self._props.update(content=content, draft=draft, address=address, method=method, body=body or {})
         self._props['words'] = {
+            'cancelKeys': spell_keys('escape'),
+            'saveKeys': spell_keys('ctrl+enter'),
             'name': name,
             'save': save,
             'cancel': say('message.cancel'),

@@ -1,11 +1,10 @@
 """What a person chooses for themselves: look, language, keys. It applies at once, and to all their chats."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from nicegui import ui
 
-from webui.components.controls import info_button, text_button
+from webui.components.controls import Slider, info_button, text_button
 from webui.components.key_list import KeyList
 from webui.components.keyboard import Keyboard
 from webui.components.region import Region
@@ -45,7 +44,7 @@ class PreferencesForm(Region):
         # Colours of no name, so that none of Quasar's, which cannot be overruled, is taken.
         toggle.props('no-caps dense unelevated spread toggle-color=none toggle-text-color=none').classes('choice')
         toggle.props['data-testid'] = name.replace('_', '-')
-        toggle.props('role=radiogroup').props['aria-label'] = say(f'appearance.{name}')
+        toggle.props('role=group').props['aria-label'] = say(f'appearance.{name}')
 
     def _name(self, name: str, *, help: bool = False) -> ui.element:
         with ui.element('div').classes('setting-line') as line:
@@ -57,13 +56,10 @@ class PreferencesForm(Region):
 
     def _draw_text_size(self, percent: int) -> None:
         with self._name('text_size'):
-            shown = ui.label(formats.percent(percent / 100)).classes('setting-value')
-        slider = ui.slider(min=SMALLEST, max=LARGEST, step=STEP, value=percent).props(
-            'dense color=secondary snap markers'
-        )
-        slider.props['aria-label'], slider.props['data-testid'] = say('appearance.text_size'), 'text-size'
-        slider.on_value_change(lambda event: shown.set_text(formats.percent(event.value / 100)))
-        slider.on('change', lambda: self._set_text_size(slider.value))
+            self._text_size = ui.label(formats.percent(percent / 100)).classes('setting-value')
+        slider = Slider(say('appearance.text_size'), SMALLEST, LARGEST, STEP, self._set_text_size)
+        slider.props['data-testid'] = 'text-size'
+        slider.set_value(percent)
 
     def _draw_language(self, code: str) -> None:
         with self._name('language'):
@@ -76,9 +72,10 @@ class PreferencesForm(Region):
         prefer(theme=theme)
         self._dark.set_value(THEMES[theme])
 
-    def _set_text_size(self, percent: Any) -> None:
-        chosen = prefer(text_size=percent)
-        self._root.style(f'--scale: {chosen.text_size / 100}')
+    def _set_text_size(self, percent: float) -> None:
+        share = prefer(text_size=percent).text_size / 100
+        self._root.style(f'--scale: {share}')
+        self._text_size.set_text(formats.percent(share))
 
     def _set_language(self, code: str) -> None:
         prefer(language=code)

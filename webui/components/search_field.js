@@ -85,6 +85,7 @@ export default {
     },
     choose(hit) {
       this.select(this.hits.indexOf(hit));
+      if (innerWidth < 900) emitEvent('command', 'hide-sidebar');
       this.$emit('choose', { chat: hit.chat, message: hit.message });
     },
     select(index) {

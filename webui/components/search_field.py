@@ -1,6 +1,7 @@
 """Finding chats and messages in the sidebar, as one types."""
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from datetime import datetime
 from typing import Any
 
 from nicegui import ui
@@ -73,7 +74,7 @@ def _lines(hit: ChatHit) -> Iterable[dict[str, Any]]:
         'chat': hit.chat.id,
         'message': first.id if first else '',
         'title': _pieces(hit.title),
-        'date': formats.day(hit.chat.updated),
+        'date': _date(hit.chat.updated),
         'snippet': _pieces(first.snippet) if first else [],
         'rest': say('search.rest', n=rest) if rest > 0 and not others else '',
     }
@@ -86,6 +87,15 @@ def _lines(hit: ChatHit) -> Iterable[dict[str, Any]]:
             'snippet': _pieces(message.snippet),
             'rest': say('search.rest', n=rest) if rest > 0 and message is others[-1] else '',
         }
+
+
+def _date(when: datetime) -> str:
+    """Return a date as short as a narrow column needs it: the time, the day, or the month of another year."""
+    local, now = when.astimezone(), datetime.now().astimezone()
+    if local.date() == now.date():
+        return f'{local:%H:%M}'
+    month = formats.month_name(local.month)[:3]
+    return say('search.day', day=local.day, month=month) if local.year == now.year else f'{month} {local.year}'
 
 
 def _note(found: Found) -> str:

@@ -7,7 +7,7 @@ from nicegui import ui
 from pydantic import BaseModel, ValidationError
 
 from inference.settings import Kind, Setting, describe
-from webui.components.controls import icon_button, info_button, set_class
+from webui.components.controls import Slider, icon_button, info_button, set_class
 from webui.components.setting_fields import WIDE, make_field, read, shown
 from webui.words import formats, say
 from webui.words.settings import explain, group_name, setting_title
@@ -133,16 +133,13 @@ class _Row(ui.element):
         reset.classes('reset')
         info_button(title, explain(setting))
 
-    def _make_slider(self) -> ui.slider | None:
+    def _make_slider(self) -> Slider | None:
         setting, maximum = self._setting, self._maximum
         if setting.kind not in ('int', 'float') or setting.minimum is None or maximum is None:
             return None
         if (maximum - setting.minimum) / setting.step > SLIDER_STEPS:
             return None
-        slider = ui.slider(min=setting.minimum, max=maximum, step=setting.step).props('dense color=secondary')
-        slider.props['aria-label'] = setting_title(setting)
-        slider.on('change', lambda: self._changed(slider.value))
-        return slider
+        return Slider(setting_title(setting), setting.minimum, maximum, setting.step, self._changed)
 
     def _changed(self, value: Any) -> Outcome:
         if self._showing or value is None:

@@ -3,6 +3,7 @@
 const NEAR = 1200;
 const KEEP = 3000;
 const TOLD_EVERY = 400;
+const JUST_SENT = 10_000;
 
 export default {
   inheritAttrs: false,
@@ -36,21 +37,25 @@ export default {
     this.observer = new ResizeObserver(this.settle);
     this.observer.observe(this.$refs.column);
     this.observer.observe(this.$refs.pane);
+    window.addEventListener('message-sent', this.noteSending);
     this.arrive();
   },
   updated() {
-    this.isShifted = true;
-    requestAnimationFrame(this.settle);
+    this.settle();
   },
   unmounted() {
     this.observer.disconnect();
     clearTimeout(this.telling);
+    window.removeEventListener('message-sent', this.noteSending);
   },
   methods: {
+    noteSending() {
+      this.sentAt = Date.now();
+    },
+
     // Where the reader is
 
     look() {
-      if (this.isShifted) this.settle();
       this.note();
       this.askForMore();
     },
@@ -103,8 +108,6 @@ export default {
     // Staying there
 
     settle() {
-      this.isShifted = false;
-      if (!this.$refs.pane) return;
       if (this.atEnd) this.jump();
       else this.holdAnchor();
       this.askForMore();
@@ -187,8 +190,8 @@ export default {
 
     // A message came: who has just sent it from here wants to see it, others are told how many there are.
     came(sent) {
-      const writing = document.hasFocus() && document.activeElement?.closest('.composer-part');
-      if (sent && writing) this.goToEndQuietly();
+      const isFromHere = Date.now() - this.sentAt < JUST_SENT;
+      if (sent && isFromHere) this.goToEndQuietly();
       else if (!this.atEnd) this.missed += 1;
     },
     goToEndQuietly() {

@@ -25,7 +25,7 @@ class TrashPage:
         self._shown = SHOWN
         self._drawn: tuple[list[Trashed], int] | None = None
         self._toasts = Toasts()
-        with ui.element('main').classes('trash-page'):
+        with ui.element('div').classes('trash-page'):
             with ui.element('div').classes('trash-head'):
                 icon_button('arrow_back', say('chats.back'), lambda: ui.navigate.to('/'), testid='leave-trash')
                 ui.label(say('chats.trash')).classes('title').props('role=heading aria-level=1')

@@ -1,4 +1,4 @@
-// Copying, for the buttons of messages and of code blocks. The latter come and go, so one listener serves all of them.
+// Copying, for the buttons of messages and of code blocks.
 globalThis.copyText = copyText;
 
 async function copyText(text) {
@@ -25,27 +25,35 @@ function copyBySelection(text) {
   return copied;
 }
 
-document.addEventListener('click', async (event) => {
-  const button = event.target instanceof Element && event.target.closest('.copy-code');
-  if (!button) return;
-  const copied = await copyText(button.closest('.code-block').querySelector('.code-body').textContent);
-  button.label ??= button.textContent;
-  button.textContent = copied ? button.dataset.copied : button.dataset.failed;
-  clearTimeout(button.reset);
-  button.reset = setTimeout(() => (button.textContent = button.label), 1500);
-});
-
-// Whether long lines of code wrap is one choice for all code, and this browser remembers it.
+// The buttons above code. Whether long lines wrap is one choice for all code, and this browser remembers it.
 const WRAP = 'wrap-code';
+const words = JSON.parse(document.querySelector('meta[name=code-words]')?.content ?? '{}');
 
-class CodeWrap extends HTMLElement {
+class CodeTools extends HTMLElement {
   connectedCallback() {
-    this.show();
-    this.addEventListener('click', toggleWrap);
+    if (this.copy) return;
+    this.wrap = this.add('wrap-code', words.wrap, toggleWrap);
+    this.copy = this.add('copy-code', words.copy, () => this.copyCode());
+    this.showWrap();
   }
 
-  show() {
-    this.firstElementChild?.setAttribute('aria-pressed', String(wraps()));
+  add(name, text, act) {
+    const button = document.createElement('button');
+    Object.assign(button, { type: 'button', className: name, textContent: text, onclick: act });
+    button.dataset.testid = name;
+    this.append(button);
+    return button;
+  }
+
+  showWrap() {
+    this.wrap.setAttribute('aria-pressed', String(wraps()));
+  }
+
+  async copyCode() {
+    const copied = await copyText(this.closest('.code-block').querySelector('.code-body').textContent);
+    this.copy.textContent = copied ? words.copied : words['not-copied'];
+    clearTimeout(this.reset);
+    this.reset = setTimeout(() => (this.copy.textContent = words.copy), 1500);
   }
 }
 
@@ -55,18 +63,17 @@ function wraps() {
 
 function toggleWrap() {
   const wrapped = document.documentElement.classList.toggle(WRAP);
-  for (const element of document.querySelectorAll('code-wrap')) element.show();
+  for (const tools of document.querySelectorAll('code-tools')) tools.showWrap();
+  remember(() => (wrapped ? localStorage.setItem(WRAP, '1') : localStorage.removeItem(WRAP)));
+}
+
+function remember(act) {
   try {
-    if (wrapped) localStorage.setItem(WRAP, '1');
-    else localStorage.removeItem(WRAP);
+    return act();
   } catch {
-    // This browser keeps nothing.
+    return null; // this browser keeps nothing
   }
 }
 
-try {
-  document.documentElement.classList.toggle(WRAP, localStorage.getItem(WRAP) === '1');
-} catch {
-  // This browser keeps nothing.
-}
-customElements.define('code-wrap', CodeWrap);
+document.documentElement.classList.toggle(WRAP, remember(() => localStorage.getItem(WRAP)) === '1');
+customElements.define('code-tools', CodeTools);

@@ -4,6 +4,7 @@ const PATIENCE = 10_000; // milliseconds
 const LARGEST = 2_000_000; // characters of a picture
 const drawn = new Map(); // pictures by theme and source, so that what is shown again is not drawn again
 const waiting = new Map();
+const words = JSON.parse(document.querySelector('meta[name=code-words]')?.content ?? '{}');
 let frame = null;
 let ready = null;
 let last = Promise.resolve();
@@ -37,7 +38,7 @@ class ChatDiagram extends HTMLElement {
     const image = new Image(width, height);
     // What would be too small to read in its column scrolls instead.
     image.style.minWidth = `${Math.max(Math.min(width, 480), width * 0.45)}px`;
-    image.alt = this.dataset.diagram;
+    image.alt = words.diagram;
     image.className = 'diagram-picture';
     image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(svg)}`;
     try {
@@ -55,27 +56,24 @@ class ChatDiagram extends HTMLElement {
   fail() {
     const note = document.createElement('p');
     note.className = 'diagram-note';
-    note.textContent = this.dataset.noDiagram;
+    note.textContent = words['no-diagram'];
     this.replaceChildren(note);
     this.dataset.state = 'failed';
   }
 
   addToggle() {
     if (this.toggle) return;
-    this.toggle = document.createElement('button');
-    this.toggle.type = 'button';
-    this.toggle.className = 'diagram-toggle';
-    this.toggle.dataset.testid = 'diagram-toggle';
-    this.toggle.addEventListener('click', () => {
+    const tools = this.block.querySelector('code-tools');
+    this.toggle = tools.add('diagram-toggle', '', () => {
       this.dataset.state = this.dataset.state === 'source' ? 'drawn' : 'source';
       this.nameToggle();
     });
+    tools.prepend(this.toggle);
     this.nameToggle();
-    this.block.querySelector('code-wrap').before(this.toggle);
   }
 
   nameToggle() {
-    this.toggle.textContent = this.dataset.state === 'source' ? this.dataset.showDiagram : this.dataset.showSource;
+    this.toggle.textContent = words[this.dataset.state === 'source' ? 'show-diagram' : 'show-source'];
   }
 }
 

@@ -21,7 +21,6 @@ document.addEventListener('keydown', (event) => {
   if (event.isComposing || event.keyCode === 229 || event.defaultPrevented) return;
   const found = bindings()[combination(event)];
   if (!found || !worksAt(event.target, found.where) || isBelowDialog(found.command)) return;
-  if (found.command === 'stop' && closeDrawer()) return;
   if (found.command !== 'stop') event.preventDefault();
   run(found.command, event.target);
 });
@@ -47,12 +46,17 @@ function isBelowDialog(command) {
   return document.querySelector('.q-dialog, dialog[open]') || (command === 'stop' && document.querySelector('.q-menu'));
 }
 
-// On a narrow screen sidebar and settings lie over the page, and close as anything does that lies over it.
-function closeDrawer() {
+// On a narrow screen sidebar and settings lie over the page, and close as anything does that lies over it; before the
+// fields in them get to know of it, some of which keep this key to themselves.
+function closeDrawer(event) {
+  if (event.key !== 'Escape' || event.isComposing || document.querySelector('.q-menu, .q-dialog, dialog[open]')) return;
   const backdrop = document.querySelector('.q-drawer__backdrop:not(.hidden)');
-  backdrop?.click();
-  return backdrop;
+  if (!backdrop) return;
+  event.stopImmediatePropagation();
+  backdrop.click();
 }
+
+window.addEventListener('keydown', closeDrawer, { capture: true });
 
 document.addEventListener('click', (event) => {
   if (innerWidth < 900 && event.target.closest('.chat-link, .new-chat')) emitEvent('command', 'hide-sidebar');
