@@ -92,6 +92,7 @@ export default {
       this.$nextTick(() => {
         this.fit(this.$refs.menu);
         this.$refs.menu.firstElementChild.focus({ preventScroll: true });
+        this.$refs.menu.scrollIntoView({ block: 'nearest' });
       });
     },
     // Into what is seen of the conversation: above the button where there is no room below, and not over the side.
