@@ -9,7 +9,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Locator, expect
 
 from tests.browser.conftest import OpenTab
-from tests.browser.tab import Tab
+from tests.browser.tab import PATIENCE, Tab
 
 Options = dict[str, Any]
 WIDE: Options = {'viewport': {'width': 1280, 'height': 800}}
@@ -66,8 +66,21 @@ def the_models(tab: Tab) -> None:
     expect(tab.part('model-manager')).to_be_visible()
 
 
+def files(tab: Tab) -> None:
+    sound = {'name': 'notes.txt', 'mimeType': 'text/plain', 'buffer': 'Größe'.encode('cp1252')}
+    tab.part('attach-input').set_input_files([sound, {'name': 'a.png', 'mimeType': 'image/png', 'buffer': b'\x89PNG'}])
+    tab.composer.fill('What is in it?')
+    expect(tab.part('attachment-error')).to_be_visible()
+    expect(tab.part('composer-attachment')).to_have_attribute('data-state', 'ready', timeout=PATIENCE)
+
+
+def the_context(tab: Tab) -> None:
+    tab.part('context-gauge').click()
+    expect(tab.part('context-popover')).to_be_visible()
+
+
 STATES: list[Callable[[Tab], None]] = [
-    nothing, a_conversation, settings, the_palette, the_list_of_keys, the_models,
+    nothing, a_conversation, settings, the_palette, the_list_of_keys, the_models, files, the_context,
 ]  # fmt: skip
 
 
@@ -197,7 +210,7 @@ SMALL_CONTROLS = """
 () => [...document.querySelectorAll('button, a[href], [role=button], [role=checkbox], [role=switch], input, textarea')]
   .filter((control) => control.checkVisibility({ opacityProperty: true, visibilityProperty: true }))
   .filter((control) => control.matches(':not([type=file], .nicegui-skip-link, .native-hidden)'))
-  .map((control) => [control, (control.closest('.q-field__control') ?? control).getBoundingClientRect()])
+  .map((control) => [control, (control.closest('.q-field__control, .search-line') ?? control).getBoundingClientRect()])
   .filter(([control, box]) => box.right > 0 && box.left < innerWidth && (box.height < 44 || box.width < 44))
   .map(([control, box]) => [control.ariaLabel ?? control.textContent, control.className, box.width, box.height].join())
 """

@@ -17,12 +17,12 @@ export default {
         <button type="button" class="composer-link" data-testid="paste-undo" @click="unpaste">{{ words.pasted_undo }}</button>
       </div>
       <div class="composer">
-        <ul v-if="failures.length" class="failed-files">
-          <li v-for="file in failures" :key="file.key" role="alert" data-testid="attachment-error">
+        <div v-if="failures.length" class="failed-files">
+          <div v-for="file in failures" :key="file.key" role="alert" data-testid="attachment-error">
             <span><b>{{ file.name }}</b> {{ file.error }}</span>
             <button type="button" class="file-remove" :aria-label="say('remove', file)" :title="say('remove', file)" @click="remove(file)">×</button>
-          </li>
-        </ul>
+          </div>
+        </div>
         <ul v-if="sound.length" class="files" :aria-label="words.list">
           <li v-for="file in sound" :key="file.key" class="file" data-testid="composer-attachment" :data-state="file.state"
             :title="file.note ? words['note_' + file.note] : file.name">
