@@ -10,7 +10,6 @@ from webui.blocks import Block, BlockSplitter
 from webui.code_blocks import HIGHLIGHT_LIMIT, code_body, code_head, diagram
 from webui.components.region import Region
 from webui.markdown import block_classes, render, render_block
-from webui.words import language
 
 TAIL_INTERVAL = 0.03  # seconds; a little under the 1/25 s of the callers, so that none of their calls comes too early
 TAIL_SHARE = 20  # the tail is rendered again after this many times what it took last time: at most 5 % of a core
@@ -81,7 +80,7 @@ class StreamingMarkdown(Region):
         parts: list[str] = []
         for block in blocks:
             if block.kind == 'markdown':
-                parts.append(_block(block, language()))
+                parts.append(_block(block))
             else:
                 self._add_part(parts)
                 parts = []
@@ -108,7 +107,7 @@ class StreamingMarkdown(Region):
         tail = self._splitter.preview()
         if self._code:
             self._code.show_tail(tail.text)
-        self._tail.set_content(_block(tail, language()) if tail.text and not self._code else '')
+        self._tail.set_content(_block(tail) if tail.text and not self._code else '')
         ended = self._clock()
         self._due = ended + max(TAIL_INTERVAL, TAIL_SHARE * (ended - started))
         self._stale = False
@@ -179,7 +178,7 @@ class _Growing(Region):
 
 
 @lru_cache(SHARED_COUNT)
-def _block(block: Block, language: str) -> str:
+def _block(block: Block) -> str:
     return render_block(block)
 
 
