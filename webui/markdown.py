@@ -61,7 +61,7 @@ _render_short = lru_cache(CACHED_COUNT)(_render)
 
 class _Parser(MarkdownIt):
     def validateLink(self, url: str) -> bool:  # noqa: N802 - the name is the library's
-        return re.match(r'https?://|mailto:', url, re.IGNORECASE) is not None
+        return re.match(r'https?://|mailto:', url, re.IGNORECASE) is not None and bool(_host(url))
 
 
 def _link(self: RendererHTML, tokens: Sequence[Node], index: int, options: OptionsDict, env: EnvType) -> str:
