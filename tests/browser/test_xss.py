@@ -103,7 +103,8 @@ def test_what_is_typed_and_streamed_does_nothing(tab: Tab, few: Sequence[str]) -
 @pytest.mark.parametrize('few', list(_groups(MERMAID, 6)))
 def test_diagrams_are_pictures_or_source(tab: Tab, app: RunningApp, watch: Watch, few: Sequence[str]) -> None:
     """Mermaid lets some of it get as far as the walls of the frame it is in, and the browser says so."""
-    watch.expect(r'Content Security Policy directive.*/diagrams/', '^console: Content-Security-Policy: ')
+    watch.expect(r'Content Security Policy directive.*/diagrams/', '^console: Content-Security-Policy: ', 'evil.test')
+    asked, stopped = _requests(tab.page)
     chat = _chat(500, few)
     tab.open(f'/c/{_import(app, [chat])[0]}')
     diagrams = tab.page.locator('.answer chat-diagram')
@@ -112,6 +113,16 @@ def test_diagrams_are_pictures_or_source(tab: Tab, app: RunningApp, watch: Watch
         diagrams.nth(index).evaluate('(diagram) => diagram.show()')
         expect(diagrams.nth(index)).to_have_attribute('data-state', re.compile('drawn|failed'), timeout=20_000)
     nothing_foreign(tab.page)
+    assert [url for url in asked if not url.startswith((app.url, 'data:'))] == stopped
+
+
+def _requests(page: Page) -> tuple[list[str], list[str]]:
+    """Return lists of what is asked for from now on, and of that what the policy stopped before it left."""
+    asked: list[str] = []
+    stopped: list[str] = []
+    page.on('request', lambda request: asked.append(request.url))
+    page.on('requestfailed', lambda request: stopped.append(request.url) if request.failure == 'csp' else None)
+    return asked, stopped
 
 
 Way = Callable[[httpx.Client, str, str], object]
