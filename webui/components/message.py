@@ -284,7 +284,8 @@ class Reply(MessageView):
     def _offer(self) -> None:
         message = self.message
         can_go_on = self._is_last and message.finish_reason in CUT and not message.tool_calls
-        actions = ['copy', 'edit', 'regenerate', *(['continue'] if can_go_on and message.content else [])]
+        copy = ['copy'] if message.content else []
+        actions = [*copy, 'edit', 'regenerate', *(['continue'] if can_go_on and message.content else [])]
         menu = [
             'copy-markdown', 'copy-text', 'formatted' if self._source else 'plain', 'fork', 'insert-user',
             'insert-assistant', 'delete', 'delete-below',
