@@ -1,7 +1,9 @@
 """Puts the app together: services, doors, pages, API; then serves until the end."""
 
+import gc
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -41,7 +43,7 @@ def serve(config: AppConfig, crash: CrashReport | None) -> None:
     """Run the app until it is stopped."""
     _write_log(config)
     services = Services(config, crash)
-    app.on_startup(services.start)
+    app.on_startup(partial(_start, services))
     app.on_shutdown(services.close)
     secret = security.load_secret(config.secret_file)
     app.add_middleware(AfterStart, services=services)
@@ -58,6 +60,13 @@ def serve(config: AppConfig, crash: CrashReport | None) -> None:
         session_middleware_kwargs={'same_site': 'strict'}, access_log=False, timeout_graceful_shutdown=2,
         ws_per_message_deflate=False,  # small messages to near machines: packing takes longer than sending
     )  # fmt: skip
+
+
+async def _start(services: Services) -> None:
+    await services.start()
+    # What is there now stays, so let the garbage collector not look through it again and again: all waits meanwhile.
+    gc.collect()
+    gc.freeze()
 
 
 class AfterStart:
