@@ -15,6 +15,7 @@ import zlib
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from itertools import islice
 
 import numpy as np
@@ -43,6 +44,8 @@ from inference.vectors import Embeddings, Ranking, Vectors, unit_vectors
 
 N_CTX = 100_000
 PREFILL_PIECES = 4
+CACHED_MESSAGES = 2048
+"""Messages of which the words are kept: a draft is measured with all that is before it, again and again."""
 N_EMBD = 64
 PROBABILITY = -0.1
 """The natural logarithm of it."""
@@ -125,7 +128,8 @@ class EchoEngine(Engine):
             raise InvalidRequest('There are no messages to measure. Write one first.')
         left_out = _left_out(request)
         counts = tuple(len(_words(message.content)) for message in request.messages)
-        return PromptSize(tokens=len(_prompt(request, left_out)), n_ctx=N_CTX, left_out=left_out, counts=counts)
+        tokens = sum(counts) - sum(counts[place] for place in left_out)
+        return PromptSize(tokens=tokens, n_ctx=N_CTX, left_out=left_out, counts=counts)
 
     async def adjust(self, settings: LoadSettings) -> None:
         """There is nothing to adjust."""
@@ -147,7 +151,7 @@ class EchoEngine(Engine):
             return InvalidRequest('The message is empty. Write something first.')
         return ContextLengthExceeded(prompt_tokens=len(prompt), n_ctx=N_CTX) if len(prompt) >= N_CTX else None
 
-    def _words_to_embed(self, text: str, name: str, truncate: bool) -> list[str]:
+    def _words_to_embed(self, text: str, name: str, truncate: bool) -> tuple[str, ...]:
         words = _words(text)
         if self._closed:
             raise ModelUnloaded
@@ -304,8 +308,9 @@ def _common(prompt: list[str], other: list[str]) -> int:
     return next((place for place, (a, b) in enumerate(pairs) if a != b), min(len(prompt), len(other)))
 
 
-def _words(text: str) -> list[str]:
-    return re.findall(r'\s*\S+(?:\s+$)?', text) if text.strip() else []
+@lru_cache(CACHED_MESSAGES)
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(re.findall(r'\s*\S+(?:\s+$)?', text)) if text.strip() else ()
 
 
 def _counted(texts: Sequence[Sequence[str]]) -> Vectors:

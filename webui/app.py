@@ -56,6 +56,7 @@ def serve(config: AppConfig, crash: CrashReport | None) -> None:
         window_size=(1240, 820) if config.native else None, reconnect_timeout=RECONNECT_SECONDS,
         binding_refresh_interval=None, storage_secret=secret.hex(), show_welcome_message=False,
         session_middleware_kwargs={'same_site': 'strict'}, access_log=False, timeout_graceful_shutdown=2,
+        ws_per_message_deflate=False,  # small messages to near machines: packing takes longer than sending
     )  # fmt: skip
 
 

@@ -7,18 +7,21 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING
 
 from presets.chat import ChatSummary
 from presets.chats import ChatStore
 from presets.errors import InvalidImport, NotFound, StoreError
 from presets.storage import Writer
+from presets.transfer import markdown
+from presets.transfer.names import ENDINGS, Format
 from presets.transfer.staged import Staged
 from presets.transfer.taking import Summary, take
 from webui import instance
 from webui.config import AppConfig, InvalidOption
-from webui.export import Export, Format, document, export_many, export_one
-from webui.words import FALLBACK
+
+if TYPE_CHECKING:
+    from webui.export import Export
 
 NOT_ALL, FAILED = 1, 2
 
@@ -45,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument('id', help='as ls shows it')
     export = commands.add_parser('export', help='write chats to a file')
     export.add_argument('ids', nargs='*', metavar='ID', help='as ls shows it; all chats without')
-    export.add_argument('--format', choices=get_args(Format), default='json', help='default: json')
+    export.add_argument('--format', choices=list(ENDINGS), default='json', help='default: json')
     export.add_argument(
         '--output', metavar='FILE', help='default: a name of its own in this folder; - for the terminal'
     )
@@ -64,7 +67,7 @@ async def _run(options: argparse.Namespace, config: AppConfig) -> int:
                 _list(store.summaries())
         case 'show':
             async with _opened(config) as store:
-                _print(document(await store.load(options.id), 'markdown', FALLBACK))
+                _print(markdown.write(await store.load(options.id)).encode())
         case 'export':
             async with _opened(config) as store:
                 await _export(store, options.ids, options.format, options.output)
@@ -95,6 +98,9 @@ async def _export(store: ChatStore, ids: Sequence[str], format: Format, output: 
     chats = [chat for chat in store.summaries() if not ids or chat.id in ids]
     if missing := set(ids) - {chat.id for chat in chats}:
         raise NotFound(f'There is no chat {", ".join(sorted(missing))}. "run.py chats ls" lists them.')
+    from webui.export import export_many, export_one  # noqa: PLC0415 - it takes a while, and only this needs it
+    from webui.words import FALLBACK  # noqa: PLC0415
+
     one = len(ids) == 1
     export = (
         export_one(await store.load(ids[0]), format, FALLBACK) if one else export_many(store, chats, format, FALLBACK)
@@ -108,7 +114,7 @@ async def _export(store: ChatStore, ids: Sequence[str], format: Format, output: 
     _tell(f'{len(chats)} {"chat" if len(chats) == 1 else "chats"} written to {path}')
 
 
-async def _write(export: Export, path: Path) -> None:
+async def _write(export: 'Export', path: Path) -> None:
     try:
         with path.open('wb') as file:
             async for piece in export.content:

@@ -8,7 +8,10 @@ from webui import formulas
 
 def clean(content: str) -> str:
     """Return HTML with nothing in it but what our own renderer makes."""
-    return _CLEANER.clean(content)
+    try:
+        return _CLEANER.clean(content)
+    except UnicodeEncodeError:  # half a character, as a damaged file may hold
+        return _CLEANER.clean(content.encode('utf-8', 'replace').decode())
 
 
 _TAGS = (

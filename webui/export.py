@@ -5,7 +5,6 @@ import io
 import zipfile
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from presets.chat import Chat, ChatSummary
 from presets.chats import ChatStore
@@ -13,12 +12,10 @@ from presets.errors import StoreError
 from presets.transfer import markdown, own
 from presets.transfer.fields import Table
 from presets.transfer.markdown import Labels
-from presets.transfer.names import file_name
+from presets.transfer.names import ENDINGS, Format, file_name
 from webui import html_export
 from webui.words import say_in
 
-Format = Literal['json', 'markdown', 'html']
-ENDINGS: dict[Format, str] = {'json': 'json', 'markdown': 'md', 'html': 'html'}
 TYPES = {'json': 'application/json', 'md': 'text/markdown', 'html': 'text/html', 'zip': 'application/zip'}
 NOT_EXPORTED = 'not-exported.txt'
 

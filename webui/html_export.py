@@ -11,7 +11,7 @@ from webui.markdown import render
 
 STATIC = Path(__file__).parent / 'static'
 STYLES = ('theme.css', 'markdown.css', 'print.css')
-POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
 def write(chat: Chat, labels: Labels, language: str) -> Iterator[str]:

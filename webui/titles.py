@@ -14,8 +14,7 @@ Titling = Literal['never', 'line', 'model']
 """How a chat that nobody named is called: by when it began, by how its first question begins, or by the model."""
 
 REQUEST = (
-    'Write a title for this conversation: at most six words, in the language of the conversation. '
-    'Answer with the title only.'
+    'Summarize the conversation above in a title of at most six words, in its language. Answer with the title only.'
 )
 SAMPLING = SamplingSettings(temperature=0.2, max_tokens=24, reasoning='off')
 FREE_SECONDS = 1.0
@@ -23,6 +22,7 @@ FREE_SECONDS = 1.0
 knows of the chat, which some models' memories could not be cut back to."""
 LONGEST = 60
 """Characters."""
+_SENTENCES = re.compile(r'[!?]\s+\S|[.]\s+[A-Z]')
 _INTRODUCTION = re.compile(r'(?:\W*(?:chat|conversation)?\s*(?:title|titel)\s*:)+', re.IGNORECASE)
 _AROUND = ' \t*_`~>"\'“”„«»‘’‚–—-'
 
@@ -39,26 +39,31 @@ async def suggest_title(engine: Engine, chat: Chat) -> str:
     messages = (*(turn.message for turn in turns), Message(role='user', content=REQUEST))
     request = GenerationRequest(messages=messages, sampling=SAMPLING, overflow=chat.overflow, gives_way=True)
     text: list[str] = []
+    complete = False
     try:
         async with engine.generate(request) as generation:
             async for event in generation:
                 if isinstance(event, TextDelta):
                     text.append(event.text)
-                elif isinstance(event, Finished) and event.reason == 'cancelled':
-                    return ''
+                elif isinstance(event, Finished):
+                    complete = event.reason == 'stop'
     except InferenceError:
         return ''
-    return clean_title(''.join(text))
+    lines = ''.join(text).strip().splitlines()
+    return clean_title('\n'.join(lines if complete else lines[:-1]))
 
 
 def clean_title(text: str) -> str:
-    """Return the title in a model's answer: its first line that is one, without what models put around it."""
+    """Return the title in a model's answer, without what models put around it: its first line that may be one.
+
+    That is no greeting, nor the request in other letters, which small models are fond of.
+    """
     for line in clean_text(text).splitlines():
         introduced = _INTRODUCTION.match(line)
         named = line[introduced.end() :] if introduced else line
         title = ' '.join(named.lstrip(f'#{_AROUND}').rstrip(f'.{_AROUND}').split())
         if any(character.isalnum() for character in title) and not title.endswith(':'):
-            return _shortened(title)
+            return '' if _SENTENCES.search(title) or _repeats(title) else _shortened(title)
     return ''
 
 
@@ -73,3 +78,13 @@ def _shortened(title: str) -> str:
         return title
     words = title[:LONGEST].rpartition(' ')[0] or title[: LONGEST - 1]
     return f'{words.rstrip(",;:")}…'
+
+
+def _repeats(title: str) -> bool:
+    """Return whether a title is a part of what was asked, of more than a word or two."""
+    letters = _letters(title)
+    return len(letters) > LONGEST // 4 and letters in _letters(REQUEST)
+
+
+def _letters(text: str) -> str:
+    return ''.join(filter(str.isalnum, text.casefold()))

@@ -2,6 +2,10 @@
 
 import re
 import unicodedata
+from typing import Literal
+
+Format = Literal['json', 'markdown', 'html']
+ENDINGS: dict[Format, str] = {'json': 'json', 'markdown': 'md', 'html': 'html'}
 
 LENGTH, BYTES = 80, 180
 """Characters and bytes; with a number and an ending it stays below what any system allows."""

@@ -100,6 +100,12 @@ class Tab:
         expect(self.conversation).to_be_visible()
         return self
 
+    def with_row(self, row: Locator, action: str) -> None:
+        """Choose an action from the menu of a chat or a folder in the list."""
+        row.hover()
+        row.locator('[data-testid=row-menu]').click()
+        self.part(action).click()
+
     def reload(self) -> 'Tab':
         self.page.reload()
         return self.settled()

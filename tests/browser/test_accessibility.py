@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Locator, expect
+from playwright.sync_api import FilePayload, Locator, expect
 
 from tests.browser.conftest import OpenTab
-from tests.browser.tab import Tab
+from tests.browser.tab import PATIENCE, Tab
 
 Options = dict[str, Any]
 WIDE: Options = {'viewport': {'width': 1280, 'height': 800}}
@@ -66,8 +66,22 @@ def the_models(tab: Tab) -> None:
     expect(tab.part('model-manager')).to_be_visible()
 
 
+def files(tab: Tab) -> None:
+    sound = FilePayload(name='notes.txt', mimeType='text/plain', buffer='Größe'.encode('cp1252'))
+    picture = FilePayload(name='a.png', mimeType='image/png', buffer=b'\x89PNG')
+    tab.part('attach-input').set_input_files([sound, picture])
+    tab.composer.fill('What is in it?')
+    expect(tab.part('attachment-error')).to_be_visible()
+    expect(tab.part('composer-attachment')).to_have_attribute('data-state', 'ready', timeout=PATIENCE)
+
+
+def the_context(tab: Tab) -> None:
+    tab.part('context-gauge').click()
+    expect(tab.part('context-popover')).to_be_visible()
+
+
 STATES: list[Callable[[Tab], None]] = [
-    nothing, a_conversation, settings, the_palette, the_list_of_keys, the_models,
+    nothing, a_conversation, settings, the_palette, the_list_of_keys, the_models, files, the_context,
 ]  # fmt: skip
 
 
@@ -110,6 +124,27 @@ def test_the_first_tab_leads_to_writing_a_message(open_tab: OpenTab) -> None:
     expect(focused(tab)).to_have_text('Skip to the conversation')
     tab.page.keyboard.press('Enter')
     expect(tab.conversation).to_be_focused()
+
+
+def test_the_focus_is_seen_wherever_it_goes(tab: Tab) -> None:
+    tab.ask('a first message')
+    tab.page.keyboard.press('Control+,')
+    expect(tab.drawer).to_be_in_viewport()
+    for _ in range(30):
+        tab.page.keyboard.press('Tab')
+        assert tab.page.evaluate(SEEN_FOCUS) == ''
+
+
+SEEN_FOCUS = """
+() => {
+  const control = document.activeElement;
+  const { outlineStyle, outlineWidth } = getComputedStyle(control);
+  const hasOutline = outlineStyle !== 'none' && parseFloat(outlineWidth) >= 1.5;
+  // A field shows it by its border.
+  const isField = control.matches('.composer textarea, .q-field input, .q-field textarea');
+  return hasOutline || isField || control === document.body ? '' : control.outerHTML.slice(0, 200);
+}
+"""
 
 
 def test_the_parts_of_the_page_are_landmarks(tab: Tab) -> None:
@@ -176,7 +211,7 @@ SMALL_CONTROLS = """
 () => [...document.querySelectorAll('button, a[href], [role=button], [role=checkbox], [role=switch], input, textarea')]
   .filter((control) => control.checkVisibility({ opacityProperty: true, visibilityProperty: true }))
   .filter((control) => control.matches(':not([type=file], .nicegui-skip-link, .native-hidden)'))
-  .map((control) => [control, (control.closest('.q-field__control') ?? control).getBoundingClientRect()])
+  .map((control) => [control, (control.closest('.q-field__control, .search-line') ?? control).getBoundingClientRect()])
   .filter(([control, box]) => box.right > 0 && box.left < innerWidth && (box.height < 44 || box.width < 44))
   .map(([control, box]) => [control.ariaLabel ?? control.textContent, control.className, box.width, box.height].join())
 """
@@ -218,9 +253,10 @@ def test_the_page_speaks_the_language_of_the_browser_or_of_choice(open_tab: Open
     expect(tab.drawer).to_contain_text('Zwischen 0 und 5. Der alte Wert bleibt.')
 
     tab.page.get_by_role('combobox', name='Sprache').click()
-    tab.page.get_by_role('option', name='English').click()
-    expect(tab.page.locator('html')).to_have_attribute('lang', re.compile('^en'))
+    with tab.page.expect_navigation():
+        tab.page.get_by_role('option', name='English').click()
     tab.settled()
+    expect(tab.page.locator('html')).to_have_attribute('lang', re.compile('^en'))
     tab.page.keyboard.press('Control+,')
     expect(tab.drawer).to_contain_text('Temperature')
 

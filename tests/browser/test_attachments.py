@@ -75,6 +75,7 @@ def test_a_chosen_file_is_read_and_goes_with_the_message(tab: Tab) -> None:
     expect(chips).to_have_count(0)
     tab.reload()
     expect(chips).to_have_count(0)
+    expect(tab.part('attachment')).to_contain_text('notes.txt')
 
 
 def test_files_can_go_without_a_word(tab: Tab) -> None:
@@ -151,6 +152,15 @@ def test_images_and_too_large_files_are_refused_before_they_are_sent(tab: Tab) -
     errors = tab.part('attachment-error')
     expect(errors.first).to_contain_text('photo.png Images cannot be attached yet')
     expect(errors.last).to_contain_text('big.txt Files of more than 20 MB cannot be attached')
+
+
+def test_more_files_than_can_go_are_told_of_together(tab: Tab) -> None:
+    chips = attach(tab, *(file(f'{number}.txt', 'words') for number in range(24)))
+
+    expect(chips).to_have_count(20)
+    expect(tab.part('attachment-error')).to_have_count(1)
+    expect(tab.part('attachment-error')).to_contain_text('20.txt, 21.txt, 22.txt, … At most 20 files')
+    ready(chips, 20)
 
 
 def test_a_removed_file_is_not_sent(tab: Tab) -> None:

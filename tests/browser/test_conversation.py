@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import BrowserContext, expect
 
-from tests.browser.tab import LONG_STORY, Tab, health, until
+from tests.browser.tab import LONG_STORY, PATIENCE, Tab, health, stored_replies, until, words
 from webui.launch import RunningApp, start_app
 
 pytestmark = pytest.mark.timeout(240)
@@ -115,3 +115,26 @@ def test_unload_and_load_again(tab: Tab, app: RunningApp) -> None:
     expect(tab.part('reply-error')).to_have_count(0)
     tab.part('stop').click()
     tab.until_idle()
+
+
+def test_the_model_reads_the_file_and_the_gauge_knew_how_much_that_is(tab: Tab, app: RunningApp) -> None:
+    tab.until_idle()
+    gauge = tab.part('context-gauge')
+    expect(gauge).to_be_visible(timeout=2 * PATIENCE)
+    story = b'The lighthouse keeper is called Zebedee. ' * 20
+    tab.part('attach-input').set_input_files({'name': 'story.txt', 'mimeType': 'text/plain', 'buffer': story})
+    facts = tab.part('attachment-facts')
+    expect(facts).to_contain_text('tokens', timeout=PATIENCE)
+    tokens = int(facts.inner_text().split()[-2])
+    tab.composer.fill('What is the name of the lighthouse keeper? Tell a long story about him.')
+    expect(tab.part('draft-tokens')).to_be_visible(timeout=PATIENCE)
+    measured = int(words(gauge.inner_text()).partition(' ')[0].replace(',', ''))
+    tab.composer.press('Enter')
+    tab.until_streamed(1)
+    tab.part('stop').click()
+    tab.until_idle()
+
+    reply = max(stored_replies(app.data_dir), key=lambda reply: reply['created'])
+    assert tokens > 150
+    assert tokens < measured == reply['prompt_tokens']
+    expect(tab.part('attachment')).to_contain_text('story.txt')

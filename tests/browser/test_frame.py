@@ -60,11 +60,9 @@ def test_a_key_starts_a_new_chat(tab: Tab) -> None:
 def test_rename_in_the_list_and_in_the_title(tab: Tab) -> None:
     tab.ask('a chat with a name')
     row = tab.chats.first
-    row.hover()
-    row.locator('[data-testid=rename-chat]').click()
-    dialog = tab.page.get_by_role('dialog')
-    dialog.get_by_label('Title').fill('Named in the list')
-    dialog.get_by_role('button', name='Rename').click()
+    tab.with_row(row, 'rename-chat')
+    tab.part('rename-field').fill('Named in the list')
+    tab.part('rename-field').press('Enter')
     expect(row).to_contain_text('Named in the list')
     expect(tab.part('chat-title')).to_have_value('Named in the list')
 
@@ -88,8 +86,7 @@ def test_a_title_is_text_whatever_it_looks_like(tab: Tab) -> None:
 def test_delete_and_take_it_back(tab: Tab) -> None:
     tab.ask('unwanted and then wanted again')
     row = tab.chats.filter(has_text='unwanted and then wanted again')
-    row.hover()
-    row.locator('[data-testid=delete-chat]').click()
+    tab.with_row(row, 'delete-chat')
     expect(row).to_have_count(0)
     expect(tab.part('message')).to_have_count(0)
     expect(tab.page).to_have_url(re.compile('/$'))

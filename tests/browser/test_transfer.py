@@ -47,6 +47,7 @@ def give(tab: Tab, *files: Path | dict[str, Any]) -> None:
 def hostile() -> dict[str, Any]:
     """An export in which every text that is shown tries to be more than that."""
     (first, *_) = json.loads((RECORDED / 'chatgpt.json').read_text('utf-8'))
+    first |= {'is_archived': False, 'is_starred': False, 'conversation_template_id': None}
     chats = [{**first, 'title': title, 'conversation_id': str(number)} for number, title in enumerate(XSS)]
     broken = [{'title': f'{title} broken', 'mapping': {}} for title in XSS]
     for chat in chats:
@@ -58,7 +59,7 @@ def test_an_export_of_another_app_is_looked_at_and_taken(tab: Tab) -> None:
     give(tab, RECORDED / 'chatgpt.json', RECORDED / 'lm-studio.conversation.json')
     rows = tab.part('import-row')
     expect(rows).to_have_count(3)
-    expect(rows.first).to_contain_text('5 messages · 2026-01-01 · 1 part left out')
+    expect(rows.first).to_contain_text('5 messages · 1 January 2026 · 1 part left out')
     expect(tab.part('import-sources')).to_have_text('Source: ChatGPT (2), LM Studio (1)')
 
     rows.nth(1).locator('.q-checkbox').click()
@@ -68,7 +69,7 @@ def test_an_export_of_another_app_is_looked_at_and_taken(tab: Tab) -> None:
     tab.part('import-close').click()
     tab.page.goto(f'{tab.url}/')
     tab.settled()
-    tab.chats.filter(has_text='Garden plan').locator('button').first.click()
+    tab.chats.filter(has_text='Garden plan').first.click()
     expect(tab.replies).to_have_count(2)
     expect(tab.reply).to_contain_text('It stays dry.')
 
@@ -143,7 +144,7 @@ def test_hostile_titles_and_names_stay_text(tab: Tab) -> None:
     tab.page.goto(f'{tab.url}/')
     tab.settled()
     for chat in range(len(XSS)):
-        tab.chats.nth(chat).locator('button').first.click()
+        tab.chats.nth(chat).click()
         expect(tab.replies.first).to_contain_text('onerror=alert(1)')
     assert tab.page.locator('.page img, .page svg[onload], [data-testid=message] script').count() == 0
 
@@ -169,6 +170,18 @@ def test_all_chats_are_downloaded_in_the_format_that_was_chosen(tab: Tab, tmp_pa
         == 'the first chat'
     )
     assert zipfile.ZipFile(tmp_path / 'chats.zip').namelist() == ['the first chat.md']
+
+
+def test_the_menu_of_the_list_leads_here_too(tab: Tab) -> None:
+    tab.ask('the first chat')
+    tab.part('chats-menu').click()
+    tab.part('import-menu').click()
+    expect(tab.part('import-drop')).to_be_visible()
+    tab.page.keyboard.press('Escape')
+    expect(tab.part('transfer')).to_be_hidden()
+    tab.part('chats-menu').click()
+    tab.part('export-menu').click()
+    expect(tab.part('export-download')).to_have_attribute('href', '/api/chats/export?format=json&language=en')
 
 
 def test_the_dialog_works_by_keyboard(tab: Tab) -> None:

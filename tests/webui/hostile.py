@@ -1,4 +1,5 @@
 """What someone may put where text is shown, hoping that it acts."""
+# ruff: noqa: E501 - a line each
 
 # Text and Markdown: the ideas of OWASP's filter evasion list, of mutation XSS, and what Markdown and this app add.
 MESSAGES: list[str] = [

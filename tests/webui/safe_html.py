@@ -36,7 +36,7 @@ ALLOWED: dict[str, dict[str, re.Pattern[str]]] = {
         'class': re.compile('image-link'),
     },
 }
-NEEDED = {'a': {'href', 'target', 'rel', 'title'}}
+NEEDED = {'a': {'target', 'rel', 'title'}}
 
 
 class Page(HTMLParser):

@@ -12,6 +12,7 @@ import pytest
 from webui import instance
 from webui.config import AppConfig
 
+pytestmark = pytest.mark.timeout(240)  # several processes each
 PROJECT = Path(__file__).parents[2]
 RECORDED = PROJECT / 'tests' / 'presets' / 'recorded'
 
@@ -27,7 +28,7 @@ def chats(folder: Path, *arguments: str | Path, code: int = 0) -> subprocess.Com
         *map(str, arguments),
     ]
     result = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, encoding='utf-8', timeout=60, check=False
+        command, cwd=folder, env=environment, capture_output=True, text=True, encoding='utf-8', timeout=120, check=False
     )
     assert result.returncode == code, result.stderr
     return result

@@ -1,8 +1,10 @@
 """A reply on the page while it is written: what stands there stays."""
 
 import re
+import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from types import FrameType
 
 import pytest
 from nicegui import ui
@@ -10,14 +12,18 @@ from nicegui.storage import Storage
 from nicegui.testing import User
 from nicegui.testing.user_simulation import user_simulation
 
+from webui.code_blocks import code_body
 from webui.components.region import Region
 from webui.components.streaming import GROUP_SIZE, TAIL_INTERVAL, TAIL_SHARE, StreamingMarkdown
+from webui.markdown import render_block
 
 REPLY = (
     '# Title\n\nSome **text**.\n\n1. one\n   ```python\n   x = 1\n   ```\n   more\n2. two\n\n'
     '| a | b |\n|---|---|\n| 1 | 2 |\n\n'
     '```python\n' + ''.join(f'value_{i} = "{i}"\n' for i in range(70)) + '```\n\nThe end'
 )
+SAME_SHAPE, OTHER = str.maketrans('abe', 'qqq'), str.maketrans('abe', 'zzz')
+"""They make text of the same shape that nobody has rendered before."""
 
 
 class Clock:
@@ -152,6 +158,39 @@ def test_no_group_grows_with_the_reply(reply: Callable[[], StreamingMarkdown]) -
     regions = [element for element in streamed.descendants() if isinstance(element, Region)]
     assert max(len(region.default_slot.children) for region in regions) == GROUP_SIZE
     assert len(htmls(streamed)) == GROUP_SIZE**2 + 1
+
+
+def test_pages_that_show_one_reply_render_it_once(reply: Callable[[], StreamingMarkdown]) -> None:
+    def stream(pages: list[StreamingMarkdown], reply: str) -> None:
+        for start in range(0, len(reply), 40):
+            for page in pages:
+                page.append(reply[start : start + 40])
+        for page in pages:
+            page.finish()
+
+    one, many = [reply()], [reply() for _ in range(5)]
+    alone = renderings(lambda: stream(one, REPLY.translate(SAME_SHAPE)))
+    together = renderings(lambda: stream(many, REPLY.translate(OTHER)))
+
+    assert alone == together > 5
+    assert {text(page) for page in many} == {text(one[0]).replace('q', 'z')}
+
+
+def renderings(work: Callable[[], object]) -> int:
+    """Count how often Markdown is parsed or code is coloured."""
+    counted = 0
+
+    def count(frame: FrameType, event: str, argument: object) -> None:
+        nonlocal counted
+        counted += event == 'call' and frame.f_code in {render_block.__code__, code_body.__code__}
+
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        work()
+    finally:
+        sys.setprofile(before)
+    return counted
 
 
 def test_text_for_a_reply_that_left_the_page_is_ignored(reply: Callable[[], StreamingMarkdown]) -> None:

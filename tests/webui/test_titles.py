@@ -2,18 +2,29 @@
 
 import asyncio
 import re
+from pathlib import Path
 
 import pytest
 
+from inference.catalog import Catalog
 from inference.engine import Engine
+from tests.tiny_models import write_tiny_model
 from tests.webui.chatting import WORDS, ask, load
 from webui.conversation import MOST_TITLES, Conversation
 from webui.conversations import Conversations
 from webui.model_host import ModelHost
 from webui.titles import FREE_SECONDS, LONGEST, REQUEST, clean_title
 
-MADE = clean_title(' '.join(REQUEST.split()[:24]))
-"""What the echo engine makes of the request for a title."""
+SAID = 'the cat sees a dog'
+
+
+@pytest.fixture
+async def namer(tmp_path: Path, conversations: Conversations, host: ModelHost, catalog: Catalog) -> str:
+    """Load a model that has one answer to everything, and return its id."""
+    write_tiny_model(tmp_path / 'models' / 'namer.gguf', sentence=f'{SAID}.')
+    catalog.scan()
+    await load(host, catalog.chat_models[0].id)
+    return catalog.chat_models[0].id
 
 
 async def titled(conversation: Conversation) -> str:
@@ -46,13 +57,13 @@ def chat(conversations: Conversations) -> Conversation:
     return conversation
 
 
-async def test_the_model_names_a_chat_after_its_first_reply(chat: Conversation, host: ModelHost) -> None:
+async def test_the_model_names_a_chat_after_its_first_reply(chat: Conversation, namer: str, host: ModelHost) -> None:
     changes: list[str] = []
     chat.changed.subscribe(lambda: changes.append(chat.chat.title))
     await ask(chat, 'why is the sky blue?')
-    assert await titled(chat) == MADE
-    assert changes[-1] == MADE, 'pages are told'
-    assert [message.content for message in chat.chat.path()] == ['why is the sky blue?'] * 2
+    assert await titled(chat) == SAID
+    assert changes[-1] == SAID, 'pages are told'
+    assert len(chat.chat.messages) == 2
     assert not chat.is_running
 
     await chat.change(title='Sky')
@@ -72,7 +83,7 @@ async def test_a_name_given_while_the_model_thinks_of_one_stays(chat: Conversati
 
 
 async def test_whoever_asks_for_something_comes_first(
-    chat: Conversation, conversations: Conversations, host: ModelHost
+    chat: Conversation, namer: str, conversations: Conversations, host: ModelHost
 ) -> None:
     await load(host, 'echo@20')
     await ask(chat, 'hi')
@@ -81,9 +92,9 @@ async def test_whoever_asks_for_something_comes_first(
     assert reply.queued < 0.5
     assert chat.chat.title == ''
 
-    await load(host, 'echo@0')
+    await load(host, namer)
     await ask(chat, 'again')
-    assert await titled(chat) == MADE, 'the next free moment will do'
+    assert await titled(chat) == SAID, 'the next free moment will do'
 
 
 async def test_a_stop_and_the_end_of_the_app_end_it(chat: Conversation, host: ModelHost) -> None:
@@ -93,6 +104,12 @@ async def test_a_stop_and_the_end_of_the_app_end_it(chat: Conversation, host: Mo
     chat.stop()
     await engine.idle()
     assert chat.chat.title == ''
+
+
+async def test_a_title_that_only_repeats_the_request_is_none(chat: Conversation, host: ModelHost) -> None:
+    await ask(chat, 'hi')
+    await pass_by(host)
+    assert (chat.chat.title, chat.chat.display_title) == ('', 'hi')
 
 
 async def test_nothing_is_named_after_a_reply_that_was_stopped(chat: Conversation, host: ModelHost) -> None:
@@ -105,7 +122,7 @@ async def test_nothing_is_named_after_a_reply_that_was_stopped(chat: Conversatio
     assert chat.chat.title == ''
 
 
-async def test_it_is_not_tried_for_ever(chat: Conversation, host: ModelHost) -> None:
+async def test_it_is_not_tried_for_ever(chat: Conversation, namer: str, host: ModelHost) -> None:
     for number in range(MOST_TITLES):
         await ask(chat, str(number))
         await titled(chat)
@@ -141,6 +158,10 @@ async def test_a_chat_that_is_never_to_be_named_is_called_by_its_beginning(conve
         ('\n\n---\nRain', 'Rain'),
         ('Learning C#', 'Learning C#'),
         ('雨について', '雨について'),
+        ("I'm ready to help. What's your topic?", ''),
+        (REQUEST, ''),
+        ('At most six words, in its language', ''),
+        ('Why is the sky blue?', 'Why is the sky blue?'),
         ('', ''),
         ('...', ''),
         ('🌧️🌧️', ''),

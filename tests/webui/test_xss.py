@@ -1,6 +1,7 @@
 """Whatever a message holds, its HTML holds nothing but what our own renderer makes."""
 
 import random
+import re
 from html import unescape
 
 import pytest
@@ -44,14 +45,14 @@ def test_nothing_in_a_message_acts(way: str) -> None:
         assert violations(render(source)) == [], source
 
 
-@pytest.mark.parametrize('seed', range(20))
+@pytest.mark.parametrize('seed', range(12))
 def test_nothing_acts_while_it_is_written(seed: int) -> None:
     """A tail is shown in the middle of anything, and closed with marks of ours."""
     chance = random.Random(seed)
     source = '\n'.join(chance.choices(EVERYTHING, k=12))[:4000]
     splitter = BlockSplitter()
-    for start in range(0, len(source), 7):
-        blocks = [*splitter.feed(source[start : start + 7]), splitter.preview()]
+    for start in range(0, len(source), 29):
+        blocks = [*splitter.feed(source[start : start + 29]), splitter.preview()]
         for block in blocks:
             assert violations(render_block(block)) == [], source[:start]
 
@@ -64,14 +65,16 @@ def test_hostile_pieces_do_nothing_together() -> None:
         assert violations(render(source)) == [], source
 
 
-@pytest.mark.parametrize(
-    'source', [text for text in MESSAGES if text.startswith('<') and text.isascii() and text.isprintable()]
-)
-def test_html_is_text(source: str) -> None:
-    """It is neither used nor swallowed: what was written is what is seen."""
-    shown = Page(render(f'x {source}')).text
-    wanted = unescape(source).replace('\\', '').replace('\x0e', '')
-    assert [word for word in wanted.split() if word.strip('*_`~') not in shown and not word.startswith('<br')] == []
+HTML = [
+    text for text in MESSAGES if text.startswith('<') and text.isascii() and text.isprintable() and '<br' not in text
+]
+
+
+@pytest.mark.parametrize('source', [text for text in HTML if not text.startswith('<https')])
+def test_html_is_shown_as_it_was_written(source: str) -> None:
+    """It is neither used nor swallowed."""
+    shown = Page(render(source)).text
+    assert re.findall(r'\w+', shown) == re.findall(r'\w+', unescape(source.replace('&#14;', '\x0e')))
 
 
 def test_a_saved_page_holds_nothing_either() -> None:

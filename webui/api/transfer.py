@@ -10,13 +10,14 @@ from starlette.responses import StreamingResponse
 
 from presets.errors import NotFound
 from presets.transfer.formats import Source
+from presets.transfer.names import Format
 from presets.transfer.staged import Staged
-from webui.export import Export, Format, export_many, export_one
+from webui.export import Export, export_many, export_one
 from webui.services import Services
 from webui.words import FALLBACK, LANGUAGES
 
 # A document is never shown as a page of the app; where a browser does, nothing in it works.
-SANDBOX = "sandbox; default-src 'none'; style-src 'unsafe-inline'"
+SANDBOX = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
 class FoundChat(BaseModel):

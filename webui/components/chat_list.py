@@ -37,6 +37,7 @@ class ChatList(ui.element, component='chat_list.js'):
         self._view: View = 'chats'
         self._from, self._seen = 0, AT_FIRST - AHEAD
         self._open_folders = set[str](app.storage.user.get(OPEN_FOLDERS, []))
+        self.props['data-testid'] = 'chats'
         self.props['actions'] = list(actions)
         self.props['current'] = ''
         self.on('open', lambda event: on_open(str(event.args)))

@@ -29,9 +29,11 @@ class ChatPanel(Region):
         on_open: OpenChat,
         on_gone: Callable[[Sequence[str]], None],
         on_export: Export | None = None,
+        on_import: Handler | None = None,
     ) -> None:
         super().__init__()
         self._toasts = toasts
+        self._on_export, self._on_import = on_export, on_import
         self._deeds = ChatDeeds(services, toasts, on_gone=on_gone, on_folder=self._unfold, on_export=on_export)
         self.classes('chat-panel')
         with self:
@@ -59,6 +61,10 @@ class ChatPanel(Region):
             _item('create_new_folder', say('chats.new_folder'), self._add_folder, 'new-folder')
             _item('archive', say('chats.archive'), lambda: self.show('archive'), 'show-archive')
             _item('delete', say('chats.trash'), lambda: ui.navigate.to('/trash'), 'show-trash')
+            if self._on_import:
+                _item('upload', say('transfer.menu_import'), self._on_import, 'import-menu')
+            if on_export := self._on_export:
+                _item('download', say('transfer.menu_export'), lambda: on_export([]), 'export-menu')
 
     def _build_archive_head(self) -> ui.element:
         with ui.element('div').classes('archive-head') as head:

@@ -17,12 +17,12 @@ export default {
         <button type="button" class="composer-link" data-testid="paste-undo" @click="unpaste">{{ words.pasted_undo }}</button>
       </div>
       <div class="composer">
-        <ul v-if="failures.length" class="failed-files">
-          <li v-for="file in failures" :key="file.key" role="alert" data-testid="attachment-error">
+        <div v-if="failures.length" class="failed-files">
+          <div v-for="file in failures" :key="file.key" role="alert" data-testid="attachment-error">
             <span><b>{{ file.name }}</b> {{ file.error }}</span>
             <button type="button" class="file-remove" :aria-label="say('remove', file)" :title="say('remove', file)" @click="remove(file)">×</button>
-          </li>
-        </ul>
+          </div>
+        </div>
         <ul v-if="sound.length" class="files" :aria-label="words.list">
           <li v-for="file in sound" :key="file.key" class="file" data-testid="composer-attachment" :data-state="file.state"
             :title="file.note ? words['note_' + file.note] : file.name">
@@ -219,21 +219,21 @@ export default {
     },
     // Begins to upload the files and returns how they are shown.
     attach(found) {
-      const room = Math.max(0, this.limits.most - this.sound.length);
-      const shown = found.map((file, place) => ({
+      const room = Math.max(0, this.limits.most - this.sound.length), rest = found.slice(room);
+      const shown = found.slice(0, room).map((file) => ({
         key: ++lastKey, name: file.name, size: file.size ?? 0, tokens: null, note: '', share: 0, error: '',
-        state: 'uploading', reason: this.reasonAgainst(file, place, room),
+        state: 'uploading', reason: this.reasonAgainst(file),
       }));
+      if (rest.length) this.files.push({ key: ++lastKey, name: listed(rest), state: 'failed', error: this.words.refused_too_many });
       this.files.push(...shown);
       this.error = '';
-      const places = this.files.slice(-shown.length); // as Vue watches them
+      const places = this.files.slice(this.files.length - shown.length); // as Vue watches them
       places.forEach((file, place) => (file.reason ? this.fail(file, { code: file.reason }) : this.upload(file, found[place])));
       this.focus();
       return places;
     },
-    reasonAgainst(file, place, room) {
+    reasonAgainst(file) {
       if (file.isFolder) return 'folder';
-      if (place >= room) return 'too_many';
       if (file.size > this.limits.largest) return 'too_large';
       return /^image\/(?!svg)/.test(file.type) ? 'image' : '';
     },
@@ -397,6 +397,10 @@ function pick(file) {
 
 function shownAgain(file) {
   return { tokens: null, note: '', ...file, key: ++lastKey, state: 'ready', share: 1, error: '' };
+}
+
+function listed(files) {
+  return files.slice(0, 3).map((file) => file.name).join(', ') + (files.length > 3 ? ', …' : '');
 }
 
 function inWords(number, digits = 0) {

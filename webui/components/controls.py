@@ -56,20 +56,26 @@ def follow_focus(drawer: ui.element, side: str) -> None:
     drawer.on('hide', js_handler=f"() => drawerMoved('{side}', false)")
 
 
-class Slider(ui.element):
+class Slider(ui.element, component='slider.js'):
     """The browser's own slider, which tells screen readers what it is where Quasar's does not."""
 
     def __init__(
         self, name: str, minimum: float, maximum: float, step: float, on_change: Callable[[float], object]
     ) -> None:
-        super().__init__('input')
-        self.props.update({'type': 'range', 'min': minimum, 'max': maximum, 'step': step, 'aria-label': name})
-        self.classes('slider')
-        self.on('change', lambda event: on_change(float(event.args)), js_handler='(e) => emit(e.target.value)')
+        super().__init__()
+        self.props.update({'min': minimum, 'max': maximum, 'step': step, 'aria-label': name, 'revision': 0})
+        self._value = minimum
+        self.on('change', lambda event: self._report(float(event.args), on_change))
 
     def set_value(self, value: float) -> None:
         """Move it, without reporting that."""
-        self.props['value'] = value
+        if value != self._value:
+            self._value = value
+            self.props.update({'value': value, 'revision': self.props['revision'] + 1})
+
+    def _report(self, value: float, on_change: Callable[[float], object]) -> object:
+        self._value = value  # it stands there already, and may have been moved on
+        return on_change(value)
 
 
 def set_class(element: ui.element, name: str, present: bool) -> None:

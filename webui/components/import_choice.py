@@ -8,6 +8,7 @@ from presets.transfer.staged import Entry, Skipped
 from webui.components.controls import text_button
 from webui.components.region import Region
 from webui.words import say
+from webui.words.formats import day
 
 PAGE = 100
 """Rows that are shown at first, and added by each «Show more»."""
@@ -48,7 +49,7 @@ class ImportChoice(Region):
         with ui.element('div').classes('transfer-row').props('data-testid=import-row'):
             box = ui.checkbox(entry.title, value=place in self._chosen)
             box.props('dense').on_value_change(lambda event: self._tick(place, event.value))
-            facts = [say('transfer.messages', n=entry.messages), f'{entry.updated:%Y-%m-%d}']
+            facts = [say('transfer.messages', n=entry.messages), day(entry.updated)]
             facts += [say('transfer.parts', n=entry.left_out)] if entry.left_out else []
             ui.label(' · '.join(facts)).classes('muted small')
         return box

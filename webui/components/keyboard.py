@@ -4,7 +4,9 @@ import json
 
 from webui.commands import COMMANDS, bindings
 from webui.components.region import Region
+from webui.person import spell_keys
 from webui.preferences import preferences
+from webui.words import say
 
 
 class Keyboard(Region):
@@ -27,3 +29,9 @@ class Keyboard(Region):
 def keys_of(command: str) -> str:
     """Return the combination of a command as the person chose it, '' if it has none."""
     return bindings(preferences().keys).get(command, '')
+
+
+def send_hint() -> str:
+    """Say which keys send a message and which start a new line."""
+    send, newline = ('enter', 'shift+enter') if preferences().send_key == 'enter' else ('ctrl+enter', 'enter')
+    return say('keys.send_hint', send=spell_keys(send), newline=spell_keys(newline))

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from functools import lru_cache
 
 from nicegui import ui
 
@@ -13,6 +14,7 @@ from webui.markdown import block_classes, render, render_block
 TAIL_INTERVAL = 0.03  # seconds; a little under the 1/25 s of the callers, so that none of their calls comes too early
 TAIL_SHARE = 20  # the tail is rendered again after this many times what it took last time: at most 5 % of a core
 GROUP_SIZE = 16
+SHARED_LIMIT, SHARED_COUNT = 16_384, 32  # what was rendered last is kept for the other pages that show the reply
 
 
 class StreamingMarkdown(Region):
@@ -78,7 +80,7 @@ class StreamingMarkdown(Region):
         parts: list[str] = []
         for block in blocks:
             if block.kind == 'markdown':
-                parts.append(render_block(block))
+                parts.append(_block(block))
             else:
                 self._add_part(parts)
                 parts = []
@@ -105,7 +107,7 @@ class StreamingMarkdown(Region):
         tail = self._splitter.preview()
         if self._code:
             self._code.show_tail(tail.text)
-        self._tail.set_content(render_block(tail) if tail.text and not self._code else '')
+        self._tail.set_content(_block(tail) if tail.text and not self._code else '')
         ended = self._clock()
         self._due = ended + max(TAIL_INTERVAL, TAIL_SHARE * (ended - started))
         self._stale = False
@@ -132,7 +134,7 @@ class _CodeBlock(Region):
         self._add_piece(text)
 
     def show_tail(self, text: str) -> None:
-        self._tail.set_content(code_body(text, self._language))
+        self._tail.set_content(_code(text, self._language))
 
     def close(self) -> None:
         """Colour the code as a whole: a piece could not know that it began in the middle of a comment."""
@@ -147,7 +149,7 @@ class _CodeBlock(Region):
 
     def _add_piece(self, text: str) -> None:
         with self._pieces.room():
-            _html(code_body(text, self._language), tag='code')
+            _html(_code(text, self._language), tag='code')
 
 
 class _Growing(Region):
@@ -173,6 +175,20 @@ class _Growing(Region):
     def restart(self) -> None:
         self.clear()
         self._path = [self]
+
+
+@lru_cache(SHARED_COUNT)
+def _block(block: Block) -> str:
+    return render_block(block)
+
+
+def _code(text: str, language: str) -> str:
+    return _short_code(text, language) if len(text) <= SHARED_LIMIT else code_body(text, language)
+
+
+@lru_cache(SHARED_COUNT)
+def _short_code(text: str, language: str) -> str:
+    return code_body(text, language)
 
 
 def _html(content: str, *, tag: str = 'div') -> ui.html:

@@ -8,15 +8,16 @@ from urllib.parse import quote
 from nicegui import ui
 
 from presets.errors import StoreError
+from presets.transfer.names import Format
 from presets.transfer.staged import Entry, Skipped
 from presets.transfer.taking import Progress, Summary
 from webui.components.controls import icon_button, text_button
 from webui.components.import_choice import ImportChoice, draw_skipped
 from webui.components.import_file import ImportFile
 from webui.components.region import Region
-from webui.export import Format
 from webui.services import Services
 from webui.words import say
+from webui.words.formats import number
 
 
 class TransferDialog:
@@ -160,5 +161,5 @@ def _sources(entries: Sequence[Entry]) -> str:
     """Return which apps the chats come from."""
     counts = Counter(entry.source for entry in entries)
     named = [(say(f'transfer.source_{source}'), count) for source, count in counts.most_common()]
-    names = [name if len(named) == 1 else f'{name} ({count:,})' for name, count in named]
+    names = [name if len(named) == 1 else f'{name} ({number(count)})' for name, count in named]
     return say('transfer.sources', sources=', '.join(names))

@@ -13,7 +13,7 @@ from webui.components.composer import Composer
 from webui.components.controls import Toasts, follow_focus, icon_button, text_button
 from webui.components.gauge import Gauge
 from webui.components.key_list import KeyList
-from webui.components.keyboard import Keyboard
+from webui.components.keyboard import Keyboard, send_hint
 from webui.components.model_picker import ModelCard, ModelPicker
 from webui.components.palette import ChatSource, CommandSource, MessageSource, ModelSource, Palette
 from webui.components.region import Region
@@ -23,6 +23,7 @@ from webui.components.transfer import TransferDialog
 from webui.conversation import Conversation
 from webui.pages.message_commands import MessageCommands
 from webui.pages.reading_places import ReadingPlaces
+from webui.preferences import preferences
 from webui.services import Services
 from webui.words import say
 from webui.words.formats import number
@@ -64,11 +65,11 @@ class ChatPage:
 
     def _build(self) -> None:
         self._keyboard, self._toasts = Keyboard(), Toasts()
+        self._transfer = TransferDialog(self._services)
         with ui.left_drawer(bordered=True).props('width=272 breakpoint=899') as self._sidebar:
             self._build_sidebar()
         follow_focus(self._sidebar, 'left')
         with ui.right_drawer(value=False, bordered=True).props('width=352 breakpoint=899') as self._settings:
-            self._transfer = TransferDialog(self._services)
             self._drawer = SettingsDrawer(
                 self._services, self._transfer, on_close=self._settings.hide, keyboard=self._keyboard
             )
@@ -91,7 +92,7 @@ class ChatPage:
                     on_context=self._gauge.open,
                 )
                 with Region():
-                    self._hint = ui.label(say('page.hint')).classes('composer-hint').props('data-testid=hint')
+                    self._hint = ui.label(send_hint()).classes('composer-hint').props('data-testid=hint')
         self._palette = Palette(
             [
                 ChatSource(self._services.chats, self._open),
@@ -117,6 +118,7 @@ class ChatPage:
                 on_open=self._open,
                 on_gone=self._leave,
                 on_export=self._export,
+                on_import=self._transfer.open_import,
             )
             ModelCard(self._services)
 
@@ -160,6 +162,7 @@ class ChatPage:
             self._conversation.extended.unsubscribe(self._show_rate)
             self._conversation.added.unsubscribe(self._name_address)
         self._conversation = conversation
+        conversation.titling = preferences().titles
         conversation.changed.subscribe(self._show_state)
         conversation.reasoned.subscribe(self._show_rate)
         conversation.extended.subscribe(self._show_rate)
@@ -176,7 +179,7 @@ class ChatPage:
         self._title.set_value(chat.display_title if chat.messages else '')
         self._chats.list.select(chat.id)
         if not conversation.is_running:
-            self._hint.set_text(say('page.hint'))
+            self._hint.set_text(send_hint())
         self._show_problem()
 
     def _show_rate(self, message: StoredMessage, text: str) -> None:
