@@ -80,12 +80,6 @@ def the_context(tab: Tab) -> None:
     expect(tab.part('context-popover')).to_be_visible()
 
 
-def the_context(tab: Tab) -> None:
-    tab.ask('a first message')
-    tab.part('context-gauge').click()
-    expect(tab.part('context-popover')).to_be_visible()
-
-
 def a_message_that_is_edited(tab: Tab) -> None:
     tab.ask('a first message')
     message = tab.part('message').first
