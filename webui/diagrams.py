@@ -16,7 +16,7 @@ PATH = '/diagrams'
 MERMAID = Path(nicegui.__file__).parent / 'elements' / 'mermaid' / 'dist'
 FRAME = Path(__file__).parent / 'static' / 'diagrams'
 POLICY = (
-    "sandbox allow-scripts; default-src 'none'; script-src 'self'; style-src 'unsafe-inline'; "
+    "sandbox allow-scripts; default-src 'none'; script-src 'self'; style-src 'unsafe-inline'; img-src data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
 )
 
@@ -35,8 +35,7 @@ class _Files(StaticFiles):
         response = await super().get_response(path, scope)
         response.headers['Content-Security-Policy'] = POLICY
         response.headers['X-Frame-Options'] = 'SAMEORIGIN'
-        response.headers['Access-Control-Allow-Origin'] = (
-            '*'  # the frame is of no origin, so everything is foreign to it
-        )
+        # The frame is of no origin, so everything is foreign to it.
+        response.headers['Access-Control-Allow-Origin'] = '*'
         response.headers['Cache-Control'] = 'no-cache'
         return response

@@ -80,10 +80,17 @@ def _image_as_link(self: RendererHTML, tokens: Sequence[Node], index: int, optio
 
 
 def _host(url: str) -> str:
+    """Return where an address leads, for a letter to whom; empty if that is no address."""
+    if url[:7].lower() == 'mailto:':
+        return url[7:]
     try:
-        return urlsplit(url).hostname or url.removeprefix('mailto:')
-    except ValueError:  # not an address
+        host = urlsplit(url).hostname or ''
+    except ValueError:
         return ''
+    return host if _HOST.fullmatch(host) else ''
+
+
+_HOST = re.compile(r'[\w.-]+|[0-9a-f:.]+')
 
 
 def _fence(self: RendererHTML, tokens: Sequence[Node], index: int, options: OptionsDict, env: EnvType) -> str:

@@ -46,7 +46,7 @@ class OpenChat(Channel):
         archived: bool | None = None,
         folder: str | None = None,
     ) -> None:
-        """Change what belongs to the chat; a chat without messages is not saved before it has one."""
+        """Change what belongs to the chat; a new one is not saved before it has a message."""
         if title is not None:
             self.chat.title = clean_text(title).strip()[:200]
         if system_prompt is not None:
@@ -61,7 +61,7 @@ class OpenChat(Channel):
             self.chat.archived = archived
         if folder is not None:
             self.chat.folder = folder_path(folder)
-        if self.chat.messages:
+        if self.chat.messages or self._store.summary(self.chat.id):
             await self.save()
         self.changed.emit()
 

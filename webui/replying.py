@@ -173,7 +173,7 @@ class ReplyingChat(OpenChat):
         self._task = asyncio.create_task(self._reply(self._maker), name=f'reply {self.chat.id}')
 
     def _cancel(self) -> None:
-        if self._task and self._maker:
+        if self._task and self._maker and not self._maker.stop():
             self._task.cancel()
 
     async def _reply(self, maker: ReplyMaker) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Locator, expect
+from playwright.sync_api import FilePayload, Locator, expect
 
 from tests.browser.conftest import OpenTab
 from tests.browser.tab import PATIENCE, Tab
@@ -67,8 +67,9 @@ def the_models(tab: Tab) -> None:
 
 
 def files(tab: Tab) -> None:
-    sound = {'name': 'notes.txt', 'mimeType': 'text/plain', 'buffer': 'Größe'.encode('cp1252')}
-    tab.part('attach-input').set_input_files([sound, {'name': 'a.png', 'mimeType': 'image/png', 'buffer': b'\x89PNG'}])
+    sound = FilePayload(name='notes.txt', mimeType='text/plain', buffer='Größe'.encode('cp1252'))
+    picture = FilePayload(name='a.png', mimeType='image/png', buffer=b'\x89PNG')
+    tab.part('attach-input').set_input_files([sound, picture])
     tab.composer.fill('What is in it?')
     expect(tab.part('attachment-error')).to_be_visible()
     expect(tab.part('composer-attachment')).to_have_attribute('data-state', 'ready', timeout=PATIENCE)

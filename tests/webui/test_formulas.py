@@ -166,8 +166,41 @@ def test_a_formula_that_is_being_written_looks_as_it_is_written() -> None:
 @pytest.mark.parametrize('seed', range(40))
 def test_formulas_are_cut_the_same_however_they_arrive(seed: int) -> None:
     chance = random.Random(seed)
-    words = ['\n', '\n', '\n\n', ' ', '  ', '- ', '1. ', '> ', '```', '```math', '|', '# ', '$', '$$', '$$', '\\[',
-             '\\]', '\\(', '\\)', '\\', '\\begin{align}', '\\end{align}', 'x', '`', '**', '&', '{', '}', 'z' * 3000]  # fmt: skip
+    marks = [
+        '$',
+        '$$',
+        '$$',
+        '\\[',
+        '\\]',
+        '\\(',
+        '\\)',
+        '\\',
+        '\\begin{align}',
+        '\\end{align}',
+        '&',
+        '{',
+        '}',
+        '```math',
+    ]
+    words = [
+        '\n',
+        '\n',
+        '\n\n',
+        ' ',
+        '  ',
+        '- ',
+        '1. ',
+        '> ',
+        '```',
+        '|',
+        '# ',
+        'x',
+        '5',
+        '`',
+        '**',
+        'z' * 3000,
+        *marks,
+    ]
     source = ''.join(chance.choices(words, k=400))
     pieces, rest = [], source
     while rest:

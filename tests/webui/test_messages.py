@@ -342,9 +342,11 @@ async def test_deleting_elsewhere_lets_the_reply_be_written(chat: Conversation, 
     assert reply.finish_reason == 'stop'
 
 
-async def test_a_chat_of_which_all_was_deleted_goes_on(chat: Conversation) -> None:
+async def test_a_chat_of_which_all_was_deleted_goes_on(chat: Conversation, store: ChatStore) -> None:
     undo = await chat.delete(chat.chat.path()[0].id, below=True)
     assert said(chat) == []
+    await chat.change(title='Empty')
+    assert (await store.load(chat.chat.id)).title == 'Empty'
     assert (await ask(chat, 'again')).content == 'again'
     await undo()
     assert said(chat) == ['again', 'again']

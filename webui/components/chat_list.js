@@ -41,7 +41,8 @@ export default {
         <button type="button" class="bar-button" :aria-label="words.done" :title="words.done" @click="stopPicking">
           <q-icon name="sym_o_close"></q-icon></button>
       </div>
-      <q-menu v-if="anchor" v-model="isOpen" :target="anchor" no-parent-event anchor="bottom right" self="top right" class="chat-menu" @hide="closed">
+      <q-menu v-if="anchor" v-model="isOpen" :target="anchor" no-parent-event anchor="bottom right" self="top right" class="chat-menu"
+        @show="menuShown" @hide="closed" @keydown="menuKey">
         <button v-for="action in lineActions" :key="action.name" type="button" role="menuitem" class="menu-item"
           :class="{ danger: action.name === 'delete' }" :data-testid="action.name + '-' + action.kind" @click="act(action.name)">
           <q-icon :name="action.icon"></q-icon><span>{{ action.text }}</span></button>
@@ -117,6 +118,17 @@ export default {
       this.line = line;
       this.$nextTick(() => (this.isOpen = true));
     },
+    menuShown() {
+      this.menuItems()[0]?.focus();
+    },
+    menuKey(event) {
+      const items = this.menuItems(), at = items.indexOf(document.activeElement);
+      const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: -1 }[event.key];
+      if (to === undefined) return;
+      event.preventDefault();
+      items.at(to % items.length)?.focus();
+    },
+    menuItems: () => [...document.querySelectorAll('.chat-menu [role=menuitem]')],
     closed() {
       if (!this.editing) this.row(this.line?.key)?.querySelector('.chat-link, .chat-fold')?.focus();
     },

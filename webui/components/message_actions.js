@@ -43,7 +43,6 @@ export default {
         <button class="stats-line" type="button" :aria-expanded="Boolean(rows)" :title="words.numbers" @click="act('numbers')">{{ numbers }}</button>
         <dl v-if="rows" class="stats-rows"><template v-for="[name, value] in rows" :key="name"><dt>{{ name }}</dt><dd>{{ value }}</dd></template></dl>
       </div>
-      <span class="sr-only" role="status">{{ done ? words.copied : '' }}</span>
     </div>`,
   props: { message: String, actions: Array, menu: Array, variants: Array, numbers: String, rows: Array },
   inject: ['transcript'],
@@ -81,6 +80,7 @@ export default {
     copied(worked) {
       if (!worked) return;
       this.done = 'copy';
+      this.transcript.announce(this.words.copied);
       setTimeout(() => (this.done = ''), 1500);
     },
 

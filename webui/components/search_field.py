@@ -13,6 +13,8 @@ from webui.words import formats, say
 TYPING_SECONDS = 0.12
 """How long no letter was typed before the search begins."""
 MOST_CHATS = 1000
+FEW = 5
+"""Chats that may be missing from the index without a word."""
 
 Open = Callable[[str, str], Awaitable[None]]
 """What opens a chat at a message, or at its end if that is ''."""
@@ -99,7 +101,7 @@ def _date(when: datetime) -> str:
 
 
 def _note(found: Found) -> str:
-    if found.unread:
+    if found.unread > FEW:  # the others are those in which something was just said
         return say('search.reading', n=found.unread)
     return say('search.slow') if found.is_slow else ''
 

@@ -16,7 +16,7 @@ export default {
         <i class="material-symbols-outlined" aria-hidden="true">arrow_downward</i>
         <span v-if="missed" class="to-end-count" aria-hidden="true">{{ missed }}</span>
       </button>
-      <div class="sr-only" role="status" aria-live="polite" data-testid="announcement">{{ said }}</div>
+      <div class="sr-only" aria-live="polite" aria-atomic="true" data-testid="announcement">{{ said }}</div>
     </div>`,
   props: { words: Object, chat: String, older: Boolean, newer: Boolean, target: Object },
   emits: ['act', 'near', 'place', 'end'],

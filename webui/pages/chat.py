@@ -23,6 +23,7 @@ from webui.components.transfer import TransferDialog
 from webui.conversation import Conversation
 from webui.pages.message_commands import MessageCommands
 from webui.pages.reading_places import ReadingPlaces
+from webui.preferences import preferences
 from webui.services import Services
 from webui.words import say
 from webui.words.formats import number
@@ -161,6 +162,7 @@ class ChatPage:
             self._conversation.extended.unsubscribe(self._show_rate)
             self._conversation.added.unsubscribe(self._name_address)
         self._conversation = conversation
+        conversation.titling = preferences().titles
         conversation.changed.subscribe(self._show_state)
         conversation.reasoned.subscribe(self._show_rate)
         conversation.extended.subscribe(self._show_rate)
