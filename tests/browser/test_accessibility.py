@@ -80,8 +80,29 @@ def the_context(tab: Tab) -> None:
     expect(tab.part('context-popover')).to_be_visible()
 
 
+def a_message_that_is_edited(tab: Tab) -> None:
+    tab.ask('a first message')
+    message = tab.part('message').first
+    message.hover()
+    message.locator('[data-testid=edit]').click()
+    expect(tab.part('message-editor')).to_be_visible()
+
+
+def the_actions_of_a_reply(tab: Tab) -> None:
+    tab.ask('a first message')
+    tab.reply.locator('[data-testid=message-more]').click()
+    expect(tab.page.get_by_role('menu')).to_be_visible()
+
+
+def the_export(tab: Tab) -> None:
+    tab.page.keyboard.press('Control+,')
+    tab.part('export-chats').click()
+    expect(tab.part('transfer')).to_be_visible()
+
+
 STATES: list[Callable[[Tab], None]] = [
-    nothing, a_conversation, settings, the_palette, the_list_of_keys, the_models, files, the_context,
+    nothing, a_conversation, settings, the_palette, the_list_of_keys, the_models, the_context,
+    a_message_that_is_edited, the_actions_of_a_reply, the_export,
 ]  # fmt: skip
 
 

@@ -608,6 +608,18 @@ async def test_a_model_that_does_not_fit_can_be_loaded_anyway_and_what_failed_tr
         await tab.until(lambda: tab.parts('retry'))
 
 
+async def test_chats_are_named_as_the_person_chose(tab: Tab) -> None:
+    conversation = await tab.say('a question')
+    chosen = [conversation.titling]
+    tab.enter('titles', 'never')
+    assert [*chosen, conversation.titling] == ['model', 'never']
+
+    tab.click('new-chat')
+    assert (await tab.conversation()).titling == 'never'
+    await tab.open()
+    assert (await tab.conversation()).titling == 'never', 'it is kept'
+
+
 # The list of chats
 
 

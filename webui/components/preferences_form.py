@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 
 from nicegui import ui
 
-from webui.components.controls import Slider, info_button, text_button
+from webui.components.controls import Handler, Slider, info_button, text_button
 from webui.components.key_list import KeyList
 from webui.components.keyboard import Keyboard
 from webui.components.region import Region
@@ -19,9 +19,9 @@ SMALLEST, LARGEST, STEP = 90, 140, 10
 class PreferencesForm(Region):
     """The part of the settings that does not belong to a chat or a model."""
 
-    def __init__(self, keyboard: Keyboard) -> None:
+    def __init__(self, keyboard: Keyboard, *, on_titles: Handler) -> None:
         super().__init__()
-        self._keyboard = keyboard
+        self._keyboard, self._on_titles = keyboard, on_titles
         chosen = preferences()
         self._dark = ui.dark_mode(THEMES[chosen.theme])
         self._root = ui.query(':root')
@@ -31,7 +31,7 @@ class PreferencesForm(Region):
             self._draw_text_size(chosen.text_size)
             self._draw_language(chosen.language)
             titles = _named('titles', ('never', 'line', 'model'))
-            self._choice('titles', titles, lambda value: prefer(titles=value), help=True)
+            self._choice('titles', titles, self._set_titles, help=True)
             send_keys = {keys: spell_keys(keys) for keys in ('enter', 'ctrl+enter')}
             self._choice('send_key', send_keys, self._set_send_key, help=True)
             text_button(say('keys.keys'), lambda: KeyList(keyboard).open(), testid='key-list-button').classes('q-mt-sm')
@@ -80,6 +80,10 @@ class PreferencesForm(Region):
     def _set_language(self, code: str) -> None:
         prefer(language=code)
         ui.navigate.reload()
+
+    def _set_titles(self, source: str) -> None:
+        prefer(titles=source)
+        self._on_titles()
 
     def _set_send_key(self, key: str) -> None:
         prefer(send_key=key)

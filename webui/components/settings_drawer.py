@@ -17,6 +17,7 @@ from webui.components.region import Region
 from webui.components.settings_form import SettingsForm
 from webui.components.transfer import TransferDialog
 from webui.conversation import Conversation
+from webui.preferences import preferences
 from webui.services import Services
 from webui.words import say
 
@@ -32,6 +33,7 @@ class SettingsDrawer(Region):
         self._services = services
         self._conversation: Conversation | None = None
         self._loaded = LoadSettings()
+        self._adjusting = 0
         self._model_id = ''
         self.classes('settings').props('data-testid=settings-drawer')
         with self:
@@ -45,7 +47,7 @@ class SettingsDrawer(Region):
                 self._model = ui.element('div')
                 _section('settings.you')
                 ui.label(say('settings.you_note')).classes('settings-note')
-                PreferencesForm(keyboard)
+                PreferencesForm(keyboard, on_titles=self._follow_titling)
                 transfer.draw_settings()
             LoadProblem(services)
             self._draw_reload_bar()
@@ -59,6 +61,7 @@ class SettingsDrawer(Region):
             self._conversation.changed.unsubscribe(self._follow_chat)
         self._conversation = conversation
         conversation.changed.subscribe(self._follow_chat)
+        self._follow_titling()
         self._prompt.set_value(conversation.chat.system_prompt)
         self._overflow.set_value(conversation.chat.overflow)
         self._sampling.show(conversation.chat.sampling)
@@ -105,7 +108,7 @@ class SettingsDrawer(Region):
 
     def _follow_adjustment(self) -> None:
         """Show what was changed on another page or by a program, unless something waits here."""
-        if not self._bar.visible:
+        if not (self._bar.visible or self._adjusting):
             self._follow_model()
 
     def _maxima(self, model_id: str) -> dict[str, float]:
@@ -134,12 +137,14 @@ class SettingsDrawer(Region):
 
     async def _apply_live(self, changes: dict[str, Any]) -> None:
         before = self._loaded
+        self._adjusting += 1
         self._loaded = LoadSettings.model_validate({**before.model_dump(), **changes})
         try:
             await self._services.host.adjust(self._loaded)
         except InferenceError as error:
             self._loaded = before
             self._bar_text.set_text(str(error))
+        self._adjusting -= 1
         self._show_bar()
 
     def _show_bar(self) -> None:
@@ -154,6 +159,10 @@ class SettingsDrawer(Region):
     async def _set_sampling(self, settings: SamplingSettings) -> None:
         if self._conversation:
             await self._conversation.change(sampling=settings)
+
+    def _follow_titling(self) -> None:
+        if self._conversation:
+            self._conversation.titling = preferences().titles
 
     def _follow_chat(self) -> None:
         """Take over what can also be chosen elsewhere on the page."""
