@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 
 from loguru import logger
 from nicegui import app, ui
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -58,7 +59,8 @@ def serve(config: AppConfig, crash: CrashReport | None) -> None:
         window_size=(1240, 820) if config.native else None, reconnect_timeout=RECONNECT_SECONDS,
         binding_refresh_interval=None, storage_secret=secret.hex(), show_welcome_message=False,
         session_middleware_kwargs={'same_site': 'strict'}, access_log=False, timeout_graceful_shutdown=2,
-        ws_per_message_deflate=False,  # small messages to near machines: packing takes longer than sending
+        # Near machines: to pack small messages, or anything as small as it gets, takes longer than to send it.
+        ws_per_message_deflate=False, gzip_middleware_factory=partial(GZipMiddleware, compresslevel=1),
     )  # fmt: skip
 
 
