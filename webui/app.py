@@ -1,12 +1,15 @@
 """Puts the app together: services, doors, pages, API; then serves until the end."""
 
+import gc
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlencode
 
 from loguru import logger
 from nicegui import app, ui
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -41,7 +44,7 @@ def serve(config: AppConfig, crash: CrashReport | None) -> None:
     """Run the app until it is stopped."""
     _write_log(config)
     services = Services(config, crash)
-    app.on_startup(services.start)
+    app.on_startup(partial(_start, services))
     app.on_shutdown(services.close)
     secret = security.load_secret(config.secret_file)
     app.add_middleware(AfterStart, services=services)
@@ -56,8 +59,16 @@ def serve(config: AppConfig, crash: CrashReport | None) -> None:
         window_size=(1240, 820) if config.native else None, reconnect_timeout=RECONNECT_SECONDS,
         binding_refresh_interval=None, storage_secret=secret.hex(), show_welcome_message=False,
         session_middleware_kwargs={'same_site': 'strict'}, access_log=False, timeout_graceful_shutdown=2,
-        ws_per_message_deflate=False,  # small messages to near machines: packing takes longer than sending
+        # Near machines: to pack small messages, or anything as small as it gets, takes longer than to send it.
+        ws_per_message_deflate=False, gzip_middleware_factory=partial(GZipMiddleware, compresslevel=1),
     )  # fmt: skip
+
+
+async def _start(services: Services) -> None:
+    await services.start()
+    # What is there now stays, so let the garbage collector not look through it again and again: all waits meanwhile.
+    gc.collect()
+    gc.freeze()
 
 
 class AfterStart:

@@ -134,6 +134,7 @@ def test_the_model_reads_the_file_and_the_gauge_knew_how_much_that_is(tab: Tab, 
     tab.part('stop').click()
     tab.until_idle()
 
+    until(tab.page, lambda: all(reply['finish_reason'] for reply in stored_replies(app.data_dir)))
     reply = max(stored_replies(app.data_dir), key=lambda reply: reply['created'])
     assert tokens > 150
     assert tokens < measured == reply['prompt_tokens']

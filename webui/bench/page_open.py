@@ -18,6 +18,8 @@ if typing.TYPE_CHECKING:
 MOST_SECONDS, MOST_MEGABYTES, MOST_JUMP = 0.7, 150.0, 2.0
 STEP, PAUSE_MS = 600, 50
 """Pixels that the wheel turns at once, and the time between: someone in a hurry."""
+STEPS_A_REST, REST_MS = 50, 1_500
+"""A rest shows whether something is missing of what the wheel was turned, which may come late on a busy machine."""
 STUCK_SECONDS = 10.0
 
 # From the click until the first frame after the one that shows the end of the last message.
@@ -43,9 +45,11 @@ WATCH_OPENING = """([last, ending]) => {
 # other direction is a jump. Positions are read after each frame was drawn, which is what a reader sees.
 WATCH_SCROLLING = """() => {
   const pane = document.querySelector('[data-testid=conversation]');
-  const seen = (window.scrolled = { jump: 0, jumps: 0, top: null, lost: 0 });
-  let due = 0, early = 0, still = 0, anchor = null, id = '', top = 0;
-  pane.addEventListener('wheel', (event) => (due -= event.deltaY), { passive: true });
+  const seen = (window.scrolled = { jump: 0, jumps: 0, stops: 0 });
+  let due = 0, early = 0, still = 0, stopped = false, anchor = null, id = '', top = 0;
+  pane.addEventListener('wheel', (event) => ([due, still] = [due - event.deltaY, 0]), { passive: true });
+  // What the wheel is turned beyond the topmost message that is there is no jump.
+  pane.addEventListener('scroll', () => (stopped ||= pane.scrollTop <= 1), { passive: true });
   const jump = (pixels) => {
     seen.jump = Math.max(seen.jump, pixels);
     seen.jumps += 1;
@@ -54,15 +58,18 @@ WATCH_SCROLLING = """() => {
   const follow = () => {
     if (!anchor) return;
     if (!anchor.isConnected) anchor = document.querySelector(`[data-message-id="${id}"]`);
-    if (!anchor?.isConnected) return void (seen.lost += 1);
+    if (!anchor?.isConnected) return;
     const moved = anchor.getBoundingClientRect().top - top;
     due -= moved;
     still = Math.abs(moved) < 1 ? still + 1 : 0;
-    early = due < -1 ? early + 1 : 0;
+    early = due < -2 ? early + 1 : 0;
+    // The parts of pixels that scrolling leaves out add up to one or two.
     if (moved < -1) jump(-moved);
     else if (early > 3) jump(-due);
-    else if (still > 15 && due > 1 && pane.scrollTop > 1) jump(due);
-    if (pane.scrollTop <= 1) due = 0;
+    else if (still > 60 && due > 2 && pane.scrollTop > 1) jump(due);
+    if (stopped) seen.stops += 1;
+    if (stopped || pane.scrollTop <= 1) due = 0;
+    stopped = false;
   };
   const choose = () => {
     const box = pane.getBoundingClientRect();
@@ -94,11 +101,13 @@ LOOK = """(first) => {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Read:
-    """What reading up to the first message was like; `seconds` is None if it was not reached."""
+    """What reading up to the first message was like: `seconds`, None if it was not reached; `stops` at older ones that
+    were not there yet; the last is at the first of all."""
 
     seconds: float | None
     jump: float
     jumps: float
+    stops: float
 
 
 def measure(app: RunningApp, browser: 'Browser', chats: Sequence[Chat], size: str) -> list[Figure]:
@@ -122,6 +131,7 @@ def measure(app: RunningApp, browser: 'Browser', chats: Sequence[Chat], size: st
         Figure(key='read_seconds', text='scroll to its first message (s)', value=read.seconds),
         Figure(key='jump_px', text='largest jump meanwhile (px)', value=read.jump, most=MOST_JUMP),
         Figure(key='jumps', text='jumps', value=read.jumps),
+        Figure(key='stops', text='times the topmost message that was there stopped the wheel', value=read.stops),
         Figure(key='tab_mb', text='memory of the tab after that (MB)', value=memory.process, most=MOST_MEGABYTES),
         Figure(key='heap_mb', text='JavaScript of it (MB)', value=memory.heap),
         Figure(key='nodes', text='nodes of the page', value=memory.nodes),
@@ -146,11 +156,14 @@ def _read(tab: Tab, chat: Chat) -> Read:
     tab.point_at_conversation()
     tab.page.evaluate(WATCH_SCROLLING)
     started = moved_at = time.monotonic()
-    last, at_top, seen = -1.0, False, {'jump': 0.0, 'jumps': 0}
+    steps = 0
+    last, at_top, seen = -1.0, False, {'jump': 0.0, 'jumps': 0, 'stops': 0}
     while not at_top and time.monotonic() - moved_at < STUCK_SECONDS:
         tab.page.mouse.wheel(0, -STEP)
-        tab.page.wait_for_timeout(PAUSE_MS)
+        steps += 1
+        tab.page.wait_for_timeout(PAUSE_MS if steps % STEPS_A_REST else REST_MS)
         at_top, place, seen = tab.page.evaluate(LOOK, chat.path()[0].id)
         moved_at, last = (moved_at if place == last else time.monotonic()), place
-    seconds = time.monotonic() - started if at_top else None
-    return Read(seconds=seconds, jump=seen['jump'], jumps=seen['jumps'])
+    rests = steps // STEPS_A_REST * REST_MS / 1000
+    seconds = time.monotonic() - started - rests if at_top else None
+    return Read(seconds=seconds, jump=seen['jump'], jumps=seen['jumps'], stops=seen['stops'])
