@@ -33,7 +33,7 @@ class ChatOrder:
         """Return the summary of a chat, if there is one."""
         return self._summaries.get(chat_id)
 
-    def all(self) -> Sequence[ChatSummary]:
+    def all(self) -> list[ChatSummary]:
         """Return every chat; the sequence changes with the list, so copy it to keep it."""
         return self._all
 

@@ -191,8 +191,7 @@ class ChatStore:
 
     async def _save_index(self) -> None:
         self._not_indexed.clear()
-        entries = {it.id: (self._stamps[it.id], it) for it in self._order.all()}
-        await self._writer.run(self._index_file.write, entries)
+        await self._writer.run(self._save_index_on_writer, self._order.all().copy(), self._stamps.copy())
 
     def _list(self, entry: Entry) -> None:
         stamp, summary = entry
@@ -290,6 +289,9 @@ class ChatStore:
         if entry := self._read_entry(chat_id):
             self._loop.call_soon_threadsafe(self._list, entry)
 
+    def _save_index_on_writer(self, summaries: list[ChatSummary], stamps: dict[str, Stamp]) -> None:
+        self._index_file.write((summary.id, (stamps[summary.id], summary)) for summary in summaries)
+
     def _scan_on_writer(self) -> tuple[dict[str, Entry], dict[str, Trashed]]:
         indexed, index = self._index_file.read(), dict[str, Entry]()
         with explained(self._folder, 'read'):
@@ -301,7 +303,7 @@ class ChatStore:
             if entry:
                 index[chat_id] = entry
         if index != indexed:
-            self._index_file.write(index)
+            self._index_file.write(index.items())
         return index, self._trash.scan_on_writer(_files(self._trash.folder), _summary_of)
 
     def _read_entry(self, chat_id: str) -> Entry | None:

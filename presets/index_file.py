@@ -1,5 +1,7 @@
 """Caches of what is known of many files: read whole at the start, written so that no other thread has to wait."""
 
+import time
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -8,6 +10,9 @@ from pydantic import TypeAdapter
 
 from presets.errors import StoreError
 from presets.storage import encode, write_file
+
+PART = 50
+"""Entries that are written out before other threads have their turn."""
 
 Entry = TypeVar('Entry')
 
@@ -27,9 +32,13 @@ class IndexFile(Generic[Entry]):
         except (OSError, ValueError):
             return {}
 
-    def write(self, entries: dict[str, Entry]) -> None:
+    def write(self, entries: Iterable[tuple[str, Entry]]) -> None:
         """Replace the file. Entry by entry: one call for ten thousand would hold up every other thread meanwhile."""
-        lines = [b'"%s": %s' % (chat_id.encode(), self._encoded(entry)) for chat_id, entry in entries.items()]
+        lines = []
+        for number, (chat_id, entry) in enumerate(entries):
+            lines.append(b'"%s": %s' % (chat_id.encode(), self._encoded(entry)))
+            if number % PART == 0:
+                time.sleep(0)  # whoever waits for the interpreter has it now instead of some milliseconds later
         with suppress(StoreError):
             write_file(self._path, b'{\n%s\n}\n' % b',\n'.join(lines))
 

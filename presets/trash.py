@@ -88,7 +88,7 @@ class Trash:
                 deleted = entry.deleted if entry else now
                 entries[chat_id] = Trashed(stamp, read(self.folder / f'{chat_id}.json'), deleted)
         if entries != known:
-            self._index.write(entries)
+            self._index.write(entries.items())
         return entries
 
     def take_on_writer(self, chat_id: str, source: Path) -> Stamp:
@@ -117,7 +117,7 @@ class Trash:
 
     async def _save(self) -> None:
         self._saving = None
-        await self._writer.run(self._index.write, self._entries.copy())
+        await self._writer.run(self._index.write, self._entries.copy().items())
 
 
 def move_chat(chat_id: str, source: Path, target: Path) -> None:

@@ -30,6 +30,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     'pypdf': ('webui/documents/pdf.py',),
     'docx': ('webui/documents/word.py',),
     'tinydb': ('presets/storage.py',),
+    'sqlite3': ('presets/search*.py',),
     'nicegui': ('webui/*',),
     'multiprocessing': ('webui/bench/fuzz/worker.py',),
     'subprocess': (

@@ -44,8 +44,7 @@ def serve(config: AppConfig, crash: CrashReport | None) -> None:
     """Run the app until it is stopped."""
     _write_log(config)
     services = Services(config, crash)
-    app.on_startup(services.start)
-    app.on_startup(lambda: _spare_collection(services))
+    app.on_startup(partial(_start, services))
     app.on_shutdown(services.close)
     secret = security.load_secret(config.secret_file)
     app.add_middleware(AfterStart, services=services)
@@ -65,9 +64,9 @@ def serve(config: AppConfig, crash: CrashReport | None) -> None:
     )  # fmt: skip
 
 
-async def _spare_collection(services: Services) -> None:
-    """Leave what is there after the start out of every later garbage collection, which would hold the event loop."""
-    await services.started.wait()
+async def _start(services: Services) -> None:
+    await services.start()
+    # What is there now stays, so let the garbage collector not look through it again and again: all waits meanwhile.
     gc.collect()
     gc.freeze()
 

@@ -11,6 +11,8 @@ from webui.commands import split_keys
 from webui.preferences import Preferences, use_preferences
 from webui.words import best_language, language, say, use_language
 
+THEMES = {'auto': None, 'light': False, 'dark': True}
+"""Whether a theme is dark; None leaves it to the system."""
 LIGHT, DARK = ':root{background:#fff}', ':root{background:#161615}'
 FIRST_PAINT = {'auto': f'{LIGHT}@media(prefers-color-scheme:dark){{{DARK}}}', 'light': LIGHT, 'dark': DARK}
 """The background before the styles are there, so that no tab flashes in the wrong theme."""
@@ -41,6 +43,7 @@ def welcome(request: Request) -> Preferences:
     accepted = request.headers.get('accept-language', '')
     use_language(best_language(accepted) if chosen.language == 'auto' else chosen.language)
     page = context.client.page = copy.copy(context.client.page)  # all pages share one
+    page.dark = THEMES[chosen.theme]
     page.language = 'de' if language() == 'de' else 'en-US'
     context.client.storage['apple'] = bool(APPLE.search(request.headers.get('user-agent', '')))
     scale = f'html:root{{--scale:{chosen.text_size / 100}}}'

@@ -168,6 +168,16 @@ def test_a_chosen_theme_beats_the_system(open_tab: OpenTab, system: str, choice:
     expect(background(tab)).to_have_css('background-color', LIGHT if system == 'light' else DARK)
 
 
+def test_a_chosen_theme_is_that_of_every_page(open_tab: OpenTab) -> None:
+    tab = open_tab(color_scheme='light')
+    tab.part('settings-toggle').click()
+    tab.drawer.get_by_text('Dark', exact=True).click()
+    expect(background(tab)).to_have_css('background-color', DARK)
+    tab.page.goto(f'{tab.url}/trash')
+
+    expect(background(tab)).to_have_css('background-color', DARK)
+
+
 def test_a_phone_shows_the_conversation_and_keeps_the_rest_aside(open_tab: OpenTab) -> None:
     tab = open_tab(**PHONE)
     too_wide = '() => document.documentElement.scrollWidth > innerWidth'

@@ -5,7 +5,7 @@ import re
 from playwright.sync_api import expect
 
 from tests.browser.conftest import OpenTab
-from tests.browser.tab import Tab
+from tests.browser.tab import Tab, until
 
 MAC = 'Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/537.36 Chrome/140.0.0.0 Safari/537.36'
 RECORD = """
@@ -61,6 +61,28 @@ def test_a_chat_is_found_by_its_title_and_opened(tab: Tab) -> None:
     expect(tab.reply).to_contain_text('walrus')
 
 
+def test_what_was_said_is_found_and_opened_where_it_stands(tab: Tab) -> None:
+    tab.ask('a chat with a plain title\n\nand a xylophone in it')
+    tab.part('new-chat').click()
+    hits = tab.page.get_by_role('group', name='In messages').get_by_role('option')
+
+    def found() -> bool:
+        """Search anew: a chat is read for the index when nothing was written into it for a moment."""
+        tab.page.keyboard.press('Control+k')
+        tab.page.keyboard.type('xylophone')
+        tab.page.wait_for_timeout(300)
+        if not hits.count():
+            tab.page.keyboard.press('Escape')
+        return bool(hits.count())
+
+    until(tab.page, found)
+    expect(hits.first).to_contain_text('a chat with a plain title')
+    hits.first.click()
+
+    expect(tab.page).to_have_url(re.compile('message='))
+    expect(tab.reply).to_contain_text('xylophone')
+
+
 def test_the_palette_works_by_arrows_and_closes_without_leaving_anything(tab: Tab) -> None:
     tab.composer.focus()
     tab.page.keyboard.press('Control+k')
@@ -92,6 +114,33 @@ def test_a_hostile_title_is_text_in_the_palette(tab: Tab) -> None:
 
     expect(tab.page.get_by_role('option').first).to_contain_text(title)
     expect(tab.part('palette').locator('img')).to_have_count(0)
+
+
+def test_keys_work_on_the_last_messages(open_tab: OpenTab) -> None:
+    tab = open_tab(permissions=['clipboard-read', 'clipboard-write'])
+    tab.ask('say it again')
+    tab.page.keyboard.press('Control+Shift+Enter')
+    expect(tab.reply).to_contain_text('2/2')
+    tab.until_idle()
+    tab.page.keyboard.press('Control+Shift+C')
+    tab.page.wait_for_function("async () => (await navigator.clipboard.readText()) === 'say it again'")
+
+    tab.composer.fill('a draft')
+    tab.composer.press('ArrowUp')
+    expect(tab.part('message-editor')).to_have_count(0)
+    tab.composer.fill('')
+    tab.composer.press('ArrowUp')
+    expect(tab.part('message-editor')).to_be_focused()
+    expect(tab.part('message-editor')).to_have_value('say it again')
+
+
+def test_escape_stops_a_reply(tab: Tab) -> None:
+    tab.send('word ' * 1000)
+    tab.until_streamed(1)
+    tab.page.keyboard.press('Escape')
+    tab.until_idle()
+
+    expect(tab.reply).to_contain_text('Stopped.')
 
 
 def test_enter_sends_or_starts_a_line_as_the_person_chose(open_tab: OpenTab) -> None:

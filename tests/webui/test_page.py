@@ -620,6 +620,20 @@ async def test_chats_are_named_as_the_person_chose(tab: Tab) -> None:
     assert (await tab.conversation()).titling == 'never', 'it is kept'
 
 
+# The language
+
+
+async def test_words_and_numbers_are_in_the_language_of_the_browser(tab: Tab) -> None:
+    tab.user.http_client.headers['accept-language'] = 'de-DE,de;q=0.9,en;q=0.5'
+    await tab.open()
+    await tab.say('eine Frage')
+    assert 'Kontext 100.000' in tab.texts('model-card')[0]
+    assert tab.texts('group-Sampling')[0].startswith('Temperatur')
+
+    tab.enter('setting-temperature', 9)
+    assert tab.sees('Zwischen 0 und 5. Der alte Wert bleibt.')
+
+
 # The list of chats
 
 

@@ -1,5 +1,6 @@
 """One message of the conversation: the user's bubble, or a reply with its state and text, and its actions below."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Literal, TypeVar
 
@@ -17,6 +18,7 @@ from webui.components.region import Region
 from webui.components.streaming import StreamingMarkdown
 from webui.components.tool_calls import ToolCalls
 from webui.conversation import Conversation
+from webui.plain import plain
 from webui.words import say
 from webui.words.formats import number
 
@@ -107,6 +109,10 @@ class MessageView(Region):
     def copy(self) -> None:
         """Put the message's source into the clipboard."""
         self._actions.copy(self.message.content)
+
+    async def copy_text(self) -> None:
+        """Put what the message says into the clipboard, without marks."""
+        self.copy()
 
     def _offer(self) -> None:
         raise NotImplementedError
@@ -280,6 +286,10 @@ class Reply(MessageView):
                 again.props('data-testid=try-again')
                 text_button(say('message.settings'), self._open_settings)
         return failure
+
+    async def copy_text(self) -> None:
+        """Put what the reply says into the clipboard, without marks."""
+        self._actions.copy(await asyncio.to_thread(plain, self.message.content))
 
     def _offer(self) -> None:
         message = self.message

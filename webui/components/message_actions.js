@@ -60,19 +60,11 @@ export default {
     icon: (name) => ICONS[name] ?? 'circle',
     testid: (name) => TESTIDS[name] ?? name,
     act(name) {
-      if (name === 'copy-text') this.copyText();
-      else this.transcript.act(this.message, name);
+      this.transcript.act(this.message, name);
     },
     choose(name) {
       this.close();
       this.act(name);
-    },
-    async copyText() {
-      const body = this.$el.closest('[data-message-id]').querySelector('.message-text');
-      body.classList.add('text-only');  // what stands around code is not its text
-      const text = body.innerText.trim();
-      body.classList.remove('text-only');
-      this.copied(await copyText(text));
     },
     async copy(text) {
       this.copied(await copyText(text));

@@ -8,11 +8,10 @@ from webui.components.controls import Handler, Slider, info_button, text_button
 from webui.components.key_list import KeyList
 from webui.components.keyboard import Keyboard
 from webui.components.region import Region
-from webui.person import spell_keys
+from webui.person import THEMES, spell_keys
 from webui.preferences import prefer, preferences
 from webui.words import LANGUAGES, formats, say
 
-THEMES = {'auto': None, 'light': False, 'dark': True}
 SMALLEST, LARGEST, STEP = 90, 140, 10
 
 

@@ -124,7 +124,7 @@ class _CodeBlock(Region):
         with self:
             _html(code_head(language)).classes('code-head')
             self._drawing = Region().classes('md-flow')
-            with ui.element('pre').classes('code-body'):
+            with ui.element('pre').classes('code-body').props('tabindex=0'):
                 self._pieces = _Growing()
                 with Region().classes('md-flow'):
                     self._tail = _html('', tag='code')

@@ -257,6 +257,8 @@ class Transcript(ui.element, component='transcript.js'):
                 view.toggle_numbers()
             case 'copy' | 'copy-markdown' if view:
                 view.copy()
+            case 'copy-text' if view:
+                await view.copy_text()
             case 'insert-user' if view:
                 view.insert('user')
             case 'insert-assistant' if view:
