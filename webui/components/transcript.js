@@ -145,6 +145,10 @@ export default {
       this.asked = state;
       this.$emit('near', { edge, spare: this.spare(edge) });
     },
+    askAgain() {
+      this.asked = undefined;
+      this.askForMore();
+    },
     // How many groups at the other edge are too far away to be of use.
     spare(edge) {
       const { top, bottom, height } = this.$refs.pane.getBoundingClientRect();

@@ -290,6 +290,8 @@ class Transcript(ui.element, component='transcript.js'):
         if messages and still is view and conversation is self._conversation and all(m.id in current for m in messages):
             self._window.extend(messages, html, at_top=at_top, spare=spare)
             self._settle()
+        else:
+            self.run_method('askAgain')  # the conversation went another way meanwhile
 
     async def _go(self, place: Place | None) -> None:
         if self._conversation:
