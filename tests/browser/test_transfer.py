@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.conftest import OpenTab
-from tests.browser.tab import Tab, Watch
+from tests.browser.tab import Tab, Watch, until
 from webui.launch import RunningApp, start_app
 
 RECORDED = Path(__file__).parents[1] / 'presets' / 'recorded'
@@ -200,8 +200,8 @@ def test_the_dialog_fits_a_phone(open_tab: OpenTab) -> None:
     tab = open_tab(**PHONE)
     give(tab, RECORDED / 'chatgpt.json')
     expect(tab.part('import-take')).to_be_in_viewport()
-    box = tab.part('import-take').bounding_box()
-    assert box and box['height'] >= 44
+    # The dialog grows while it opens.
+    until(tab.page, lambda: (tab.part('import-take').bounding_box() or {'height': 0})['height'] >= 44)
     assert tab.page.evaluate('document.documentElement.scrollWidth <= innerWidth')
 
 
