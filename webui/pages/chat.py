@@ -42,6 +42,7 @@ class ChatPage:
         self._user = str(app.storage.browser['id'])
         self._conversation: Conversation | None = None
         self._hinted_at = 0.0
+        self._shown_title = ''
         self._places = ReadingPlaces()
         self._build()
         services.notices.added.subscribe(self._notify)
@@ -176,11 +177,17 @@ class ChatPage:
         conversation = self._conversation
         assert conversation
         chat = conversation.chat
-        self._title.set_value(chat.display_title if chat.messages else '')
+        self._show_title(chat.display_title if chat.messages else '')
         self._chats.list.select(chat.id)
         if not conversation.is_running:
             self._hint.set_text(send_hint())
         self._show_problem()
+
+    def _show_title(self, title: str) -> None:
+        """Show another title; what is just being typed stays while the title is as it was."""
+        if title != self._shown_title:
+            self._shown_title = title
+            self._title.set_value(title)
 
     def _show_rate(self, message: StoredMessage, text: str) -> None:
         assert self._conversation
@@ -224,7 +231,8 @@ class ChatPage:
 
     async def _retitle(self, title: str) -> None:
         conversation = self._conversation
-        if conversation and conversation.chat.messages and title != conversation.chat.display_title:
+        if conversation and conversation.chat.messages and title != self._shown_title:
+            self._shown_title = title
             await conversation.change(title=title)
 
     def _leave(self, chat_ids: Sequence[str]) -> None:
