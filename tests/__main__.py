@@ -1,4 +1,4 @@
-"""Runs the lanes of the tests in turn: `python -m tests [lint types unit browser]`; without a name, all of them.
+"""Runs the lanes of the tests: `python -m tests [lint types unit browser]`; without a name, all of them.
 
 The browser lane is a process of its own: Playwright's event loop and that of the other tests exclude each other.
 The last line counts what passed and failed; of the lanes without tests, each command counts as one check.
@@ -11,8 +11,10 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, Any
 from xml.etree import ElementTree
 
 from playwright.sync_api import Error as BrowserError
@@ -42,16 +44,25 @@ class Score:
 
 def main() -> int:
     """Run the lanes that were asked for; every one of them runs, whatever the others found."""
-    lanes: dict[str, Callable[[], Score]] = {'lint': _lint, 'types': _types, 'unit': _unit, 'browser': _browser}
+    lanes: dict[str, Callable[[], Score]] = {'lint': _lint, 'types': _types, 'unit': _unit}
+    names = [*lanes, 'browser']
     parser = argparse.ArgumentParser(prog='python -m tests', description=__doc__)
-    parser.add_argument('lane', nargs='*', help=f'one or more of {", ".join(lanes)} (default: all)')
-    chosen = parser.parse_args().lane or list(lanes)
-    if unknown := [name for name in chosen if name not in lanes]:
-        parser.error(f'there is no lane {unknown[0]}; there are {", ".join(lanes)}')
-    total = Score()
-    for name in chosen:
-        _say(f'== {name} ==')
-        total += lanes[name]()
+    parser.add_argument('lane', nargs='*', help=f'one or more of {", ".join(names)} (default: all)')
+    chosen = parser.parse_args().lane or names
+    if unknown := [name for name in chosen if name not in names]:
+        parser.error(f'there is no lane {unknown[0]}; there are {", ".join(names)}')
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        # The browser lane waits for pages most of the time, so it runs beside the others; what it says comes after.
+        browser = beside.submit(_browser) if 'browser' in chosen else None
+        total = Score()
+        for name in chosen:
+            if name != 'browser':
+                _say(f'== {name} ==')
+                total += lanes[name]()
+        if browser:
+            score, said = browser.result()
+            _say(f'== browser ==\n{said}')
+            total += score
     _say(f'{total.passed} passed, {total.failed} failed')
     return 1 if total.failed else 0
 
@@ -69,22 +80,25 @@ def _unit() -> Score:
     return _pytest('tests', f'--ignore={BROWSER_TESTS}')
 
 
-def _browser() -> Score:
+def _browser() -> tuple[Score, str]:
+    """Return the score, and what the lane has to say."""
     if not _find_browser():
-        _say(NO_BROWSER)
-        return Score(failed=1)
-    return _pytest(BROWSER_TESTS, '--timeout=180', '--screenshot=only-on-failure')
+        return Score(failed=1), NO_BROWSER
+    with tempfile.TemporaryFile('w+', encoding='utf-8') as output:
+        score = _pytest(BROWSER_TESTS, '--timeout=180', '--screenshot=only-on-failure', output=output)
+        output.seek(0)
+        return score, output.read()
 
 
 def _check(module: str, *arguments: str) -> Score:
     return Score(passed=1) if _run(sys.executable, '-m', module, *arguments) == 0 else Score(failed=1)
 
 
-def _pytest(*arguments: str) -> Score:
+def _pytest(*arguments: str, output: IO[str] | None = None) -> Score:
     """Run tests and count them in the report they write; a run without one, or without a test, is a failure."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, 'report.xml')
-        code = _run(sys.executable, '-m', 'pytest', *arguments, f'--junitxml={report}')
+        code = _run(sys.executable, '-m', 'pytest', *arguments, f'--junitxml={report}', output=output)
         score = _read(report) if report.exists() else Score()
     return score if score.failed or (score.passed and code == 0) else score + Score(failed=1)
 
@@ -117,9 +131,10 @@ def _browser_starts() -> bool:
     return True
 
 
-def _run(*command: str) -> int:
+def _run(*command: str, output: IO[str] | None = None) -> int:
     environment = {**os.environ, 'PYTHONUNBUFFERED': '1'}
-    return subprocess.run(command, cwd=PROJECT, env=environment, check=False).returncode
+    said: dict[str, Any] = {'stdout': output, 'stderr': subprocess.STDOUT} if output else {}
+    return subprocess.run(command, cwd=PROJECT, env=environment, check=False, **said).returncode
 
 
 def _say(line: str) -> None:
