@@ -257,7 +257,8 @@ def _spoken(request: GenerationRequest) -> tuple[str, int, int]:
 
 
 def _fed(stream: TextStream, delta: TextDelta) -> TextDelta:
-    return replace(delta, text=stream.feed(delta.text.encode('utf-8', 'replace')))
+    text = stream.feed(delta.text.encode('utf-8', 'replace'))
+    return TextDelta(text=text, tokens=delta.tokens, choices=delta.choices)
 
 
 def _call(index: int, name: str, arguments: str) -> Iterator[ToolCallDelta]:

@@ -13,7 +13,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from webui import api, diagrams, security
+from webui import api, diagrams, formulas, security
 from webui.api import errors
 from webui.config import AppConfig
 from webui.pages.chat import ChatPage
@@ -45,6 +45,7 @@ def serve(config: AppConfig, crash: CrashReport | None) -> None:
     _write_log(config)
     services = Services(config, crash)
     app.on_startup(partial(_start, services))
+    app.on_startup(formulas.warm_up)
     app.on_shutdown(services.close)
     secret = security.load_secret(config.secret_file)
     app.add_middleware(AfterStart, services=services)

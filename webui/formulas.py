@@ -1,9 +1,11 @@
 """Formulas: LaTeX, which comes from the model like everything else, turned into MathML that cannot act."""
 
 import re
+import threading
 from collections.abc import Iterator
 from functools import lru_cache
 from html import escape
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from webui.formula_lines import LIMIT
@@ -18,6 +20,11 @@ CACHED_LIMIT, CACHED_COUNT = 500, 512  # the tail of a reply is rendered many ti
 def mathml(source: str, *, display: bool) -> str:
     """Return a formula as MathML; empty if it cannot be read or is too large."""
     return _convert_short(source, display) if len(source) <= CACHED_LIMIT else _convert(source, display)
+
+
+def warm_up() -> None:
+    """Load what reads LaTeX, beside everything else: that takes longer than a page should have to wait."""
+    threading.Thread(target=import_module, args=('latex2mathml.converter',), daemon=True).start()
 
 
 def _convert(source: str, display: bool) -> str:

@@ -37,7 +37,7 @@ class ChatDiagram extends HTMLElement {
     const [width, height] = [Math.ceil(size[1]), Math.ceil(size[2])];
     const image = new Image(width, height);
     // What would be too small to read in its column scrolls instead.
-    image.style.minWidth = `${Math.max(Math.min(width, 480), width * 0.45)}px`;
+    image.style.minWidth = `${Math.max(Math.min(width, 640), width * 0.45)}px`;
     image.alt = words.diagram;
     image.className = 'diagram-picture';
     image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(svg)}`;
