@@ -278,6 +278,15 @@ async def test_a_failed_reply_says_why_and_can_be_tried_again(tab_without_model:
     assert 'is anybody there?' in tab.texts('message')[-1]
 
 
+async def test_an_empty_chat_without_a_model_offers_one(tab_without_model: Tab) -> None:
+    tab = tab_without_model
+    assert 'No model loaded' in tab.texts('conversation')[0]
+    if tab.services.catalog.chat_models:
+        assert tab.texts('load-first') == [f'Load {tab.services.catalog.chat_models[0].name}']
+    else:
+        assert 'Put a GGUF file into' in tab.texts('conversation')[0]
+
+
 async def test_a_chat_that_cannot_be_saved_says_so_until_it_can(slow_tab: Tab, tmp_path: Path) -> None:
     tab = slow_tab
     conversation = await tab.conversation()

@@ -155,7 +155,8 @@ class _CodeBlock(Region):
 class _Growing(Region):
     """Elements that are only ever added, in groups of groups.
 
-    A new child draws all that its parent holds again, so that in one long list it would cost more and more.
+    A new child draws all that the region around its parent holds again, so that in one long list it would cost more and
+    more. Therefore each group has a region around it that holds nothing else.
     """
 
     def __init__(self) -> None:
@@ -168,7 +169,7 @@ class _Growing(Region):
         while len(self._path) > 1 and len(self._path[-1].default_slot.children) >= GROUP_SIZE:
             self._path.pop()
         while len(self._path) < 3:
-            with self._path[-1]:
+            with self._path[-1], Region().classes('md-flow'):
                 self._path.append(Region().classes('md-flow'))
         return self._path[-1]
 
