@@ -1,11 +1,9 @@
 // The scrolling column of messages: stays at its end while the reader is there, and keeps what they read in its place
 // whatever comes above or below it. Only a window of the messages is here; it asks for more before an end is reached.
-const NEAR = 3000;
-const KEEP = 5000;
+const NEAR = 1200;
+const KEEP = 3000;
 const TOLD_EVERY = 400;
 const JUST_SENT = 10_000;
-// Browsers that hold the place themselves do it without ending the turn of a wheel that is still under way.
-const HOLDS = CSS.supports('overflow-anchor', 'auto');
 
 export default {
   inheritAttrs: false,
@@ -43,7 +41,7 @@ export default {
     this.arrive();
   },
   updated() {
-    if (!HOLDS || this.atEnd || this.$refs.pane.scrollTop < 1) this.settle();
+    this.settle();
   },
   unmounted() {
     this.observer.disconnect();
