@@ -125,10 +125,12 @@ class Tab:
         return self.reply_text()
 
     def ask_for_a_story(self) -> str:
-        """Let the real model begin a reply and stop it: it cannot be relied upon to end one by itself."""
+        """Let the real model begin a reply and stop it, unless it ended by itself, as it may do very soon."""
         self.send(LONG_STORY)
-        self.until_streamed(1)
-        self.part('stop').click()
+        self.page.wait_for_function(
+            "[...document.querySelectorAll('[data-role=assistant] .answer')].pop()?.textContent", timeout=2 * PATIENCE
+        )
+        self.page.evaluate("document.querySelector('[data-testid=stop]')?.click()")
         self.until_idle()
         return self.reply_text()
 

@@ -252,6 +252,7 @@ def test_the_text_size_is_kept_and_scales_all_text(open_tab: OpenTab) -> None:
     )
     before = tab.page.evaluate(sizes)
     tab.page.keyboard.press('Control+,')
+    expect(tab.part('settings-drawer').locator(':focus')).to_have_count(1)  # it takes the focus when it is open
     slider = tab.part('text-size')
     slider.focus()
     for _ in range(4):
